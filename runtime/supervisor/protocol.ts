@@ -1,0 +1,216 @@
+import type { Layout, PluginRecord } from "../environment";
+
+/** Grows when a request or an answer changes its meaning; a client and a supervisor of two protocols do not talk. */
+export const protocolVersion = 1;
+
+/** Who declared a service: a Pulumi stack. */
+export interface Owner {
+  readonly organization: string;
+  readonly project: string;
+  readonly stack: string;
+}
+
+export interface Claim {
+  readonly owner: Owner;
+  /** ISO 8601. */
+  readonly since: string;
+}
+
+/** What may change while a service runs, without a rotation. Read anew at each use. */
+export interface ServiceSettings {
+  readonly drain: {
+    /** Milliseconds that an instance gets to empty its queue. */
+    readonly deadline: number;
+    /** `keep`: the instance stays and the drain is reported as refused; `stop`: it is ended. */
+    readonly onDeadline: "keep" | "stop";
+  };
+}
+
+export interface GatewayDeclaration {
+  /** A loopback port, or null for one that is chosen once and remembered. */
+  readonly port: number | null;
+  readonly apiKeyHashes: readonly string[];
+  readonly maximumBodySize: number;
+  readonly resultRetention: number;
+  readonly maximumSpoolSize: number;
+}
+
+/** What the instances of a release start with. Two releases with equal specs are interchangeable. */
+export interface ReleaseSpec {
+  /** `<store>#sha256:<manifest digest>`, the store an absolute path. */
+  readonly snapshot: string;
+  /** Folder with the model files, or null for the one that the manifest recorded. */
+  readonly models: string | null;
+  /** Further command-line arguments of ComfyUI. */
+  readonly arguments: readonly string[];
+  readonly environmentVariables: Readonly<Record<string, string>>;
+  readonly health: {
+    /** Milliseconds for which an instance must keep what proves it. */
+    readonly stableFor: number;
+    /** A workflow in ComfyUI's API format which must run to a result, or null. */
+    readonly smoke: Readonly<Record<string, unknown>> | null;
+    /** Milliseconds that the smoke workflow gets. */
+    readonly smokeTimeout: number;
+    /** Plugins that may fail to load. */
+    readonly acceptFailing: readonly string[];
+  };
+}
+
+export type ReleaseEventName =
+  | "created"
+  | "started"
+  | "proven"
+  | "failed"
+  | "serving"
+  | "draining"
+  | "drained"
+  | "removed"
+  | "abandoned";
+
+export interface ReleaseEvent {
+  readonly event: ReleaseEventName;
+  /** ISO 8601. */
+  readonly at: string;
+  /** What a person should know, for example the reason of a failure. */
+  readonly detail?: string;
+}
+
+export interface Release {
+  /** `r<revision>-<random>`. */
+  readonly id: string;
+  readonly revision: number;
+  readonly owner: Owner;
+  /** SHA-256 over the canonical JSON of the spec. */
+  readonly specHash: string;
+  readonly spec: ReleaseSpec;
+  /** How many instances are wanted. Zero after a failed gate. */
+  readonly count: number;
+  readonly events: readonly ReleaseEvent[];
+}
+
+export type Phase =
+  | "waiting"
+  | "restoring"
+  | "booting"
+  | "importing"
+  | "smoke"
+  | "stabilizing"
+  | "proven"
+  | "draining"
+  | "stopping"
+  | "failed";
+
+/** Why something is not as it should be, for a person to act on. */
+export interface Evidence {
+  readonly instance: string;
+  readonly phase: Phase;
+  readonly reason: string;
+  readonly plugin?: string;
+  readonly traceback?: string;
+  readonly exit?: { readonly code: number | null; readonly signal: string | null };
+  /** The last lines of its output. */
+  readonly logTail: readonly string[];
+}
+
+export interface InstanceStatus {
+  /** `<release id>/<index>`. */
+  readonly id: string;
+  readonly release: string;
+  readonly index: number;
+  readonly phase: Phase;
+  /** What the phase is busy with, for example restore progress. */
+  readonly detail: string;
+  readonly url: string | null;
+  readonly pid: number | null;
+  /** Starts of its process so far. */
+  readonly epoch: number;
+  readonly restarts: number;
+  /** When the instance was declared, and when it reached its phase. ISO 8601. */
+  readonly createdAt: string;
+  readonly phaseSince: string;
+  readonly queueRemaining: number | null;
+  /** Absolute path of its log file. */
+  readonly log: string;
+  readonly evidence: Evidence | null;
+}
+
+export interface ServiceState {
+  readonly name: string;
+  readonly claim: Claim;
+  readonly settings: ServiceSettings;
+  readonly revision: number;
+  readonly serving: string | null;
+  /** Grows with every change of what the gateway is told. */
+  readonly generation: number;
+  readonly gateway: GatewayState | null;
+  readonly releases: readonly Release[];
+  readonly instances: readonly InstanceStatus[];
+}
+
+export interface GatewayState {
+  readonly port: number;
+  readonly url: string;
+  readonly pid: number | null;
+  readonly restarts: number;
+  readonly declaration: GatewayDeclaration;
+}
+
+export interface WorkstationDeclaration {
+  readonly owner: Owner;
+  /** Absolute path. */
+  readonly root: string;
+  readonly layout: Layout;
+  readonly port: number | null;
+  readonly arguments: readonly string[];
+  readonly environmentVariables: Readonly<Record<string, string>>;
+  readonly state: "running" | "stopped";
+  /** Milliseconds that a stop gives the running prompt. */
+  readonly stopDeadline: number;
+}
+
+export interface WorkstationState {
+  readonly name: string;
+  readonly declaration: WorkstationDeclaration;
+  readonly phase: "booting" | "running" | "stopping" | "stopped" | "failed";
+  readonly detail: string;
+  readonly port: number;
+  readonly url: string;
+  readonly pid: number | null;
+  readonly restarts: number;
+  readonly queueRemaining: number | null;
+  /** How each plugin behaved at the last start; null before the first. */
+  readonly plugins: readonly PluginRecord[] | null;
+  readonly log: string;
+  readonly evidence: Evidence | null;
+}
+
+export interface SupervisorAbout {
+  readonly protocol: number;
+  readonly version: string;
+  readonly pid: number;
+  readonly startedAt: string;
+  readonly host: string;
+  readonly directory: string;
+}
+
+export interface PlatformState {
+  readonly about: SupervisorAbout;
+  readonly services: readonly ServiceState[];
+  readonly workstations: readonly WorkstationState[];
+}
+
+/** What the supervisor answers when it refuses; the client throws it as a `SupervisorError`. */
+export interface Refusal {
+  readonly code:
+    | "not-found"
+    | "owned-by-another"
+    | "superseded"
+    | "invalid"
+    | "still-serving"
+    | "not-proven"
+    | "port-taken"
+    | "drain-deadline"
+    | "internal";
+  readonly message: string;
+  readonly details?: unknown;
+}
