@@ -85,7 +85,19 @@ export interface Release {
   readonly spec: ReleaseSpec;
   /** How many instances are wanted. Zero after a failed gate. */
   readonly count: number;
+  /** The draining of instances that are no longer wanted, while there is one. */
+  readonly drain: Drain | null;
   readonly events: readonly ReleaseEvent[];
+}
+
+/** How the instances that have to go finish their work; asking again after a refusal starts a fresh deadline. */
+export interface Drain {
+  /** ISO 8601. */
+  readonly startedAt: string;
+  /** By the service's settings as they are now. ISO 8601. */
+  readonly deadlineAt: string;
+  /** Set when the deadline passed under the policy `keep`: the instances stay until they are asked to go again. */
+  readonly refused: Refusal | null;
 }
 
 export type Phase =

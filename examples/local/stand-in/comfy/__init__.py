@@ -1,0 +1,1 @@
+"""The part of ComfyUI's `comfy` package that plugins without models use."""

@@ -1,0 +1,1 @@
+"""What the stand-in is made of; plugins have no business here."""

@@ -1,0 +1,188 @@
+import type { EnvironmentLocation, Layout, PluginRecord } from "../environment";
+import type { Watch } from "../waiting";
+
+/**
+ * How a snapshot treats model files. `referenced`: they do not travel; path and size are recorded and checked where an
+ * instance starts. `locked`: their content hashes are recorded as well and count for the id. `included`: they travel.
+ */
+export type ModelsMode = "referenced" | "locked" | "included";
+
+/** A snapshot that a person can pin: the store, and the digest of the manifest in it. */
+export interface SnapshotReference {
+  /** Absolute folder path. */
+  readonly store: string;
+  /** SHA-256 of the stored manifest, 64 hex digits. */
+  readonly digest: string;
+}
+
+export interface ScanRequest extends Partial<Watch> {
+  readonly environment: EnvironmentLocation;
+  readonly models: ModelsMode;
+  /** File of the stat index; a missing or damaged one only costs a full read. Default: one for each root in the user's cache folder. */
+  readonly index?: string;
+}
+
+/** What a person wants to see of an environment, small enough for a Pulumi resource's inputs. Every map is sorted by key. */
+export interface EnvironmentSummary {
+  /** Identity of the counted content, 64 hex digits. */
+  readonly id: string;
+  /** Plugin → what tells its version: a version of pyproject.toml, a git commit, else a short content hash; see `PluginSummary`. */
+  readonly plugins: Readonly<Record<string, string>>;
+  /** Python distribution (normalised name) → version. */
+  readonly distributions: Readonly<Record<string, string>>;
+  /** For example `3.11.7`. */
+  readonly python: string;
+  /** ComfyUI's version as its source says, or `unknown`. */
+  readonly comfyui: string;
+  /** Entries of all kinds that travel, and the bytes of the regular files among them. */
+  readonly files: number;
+  readonly bytes: number;
+}
+
+export interface Scan {
+  readonly summary: EnvironmentSummary;
+  /** Plugin name → SHA-256 over the counted content of its subtree. The same hash as in the manifest's plugin records. */
+  readonly pluginHashes: Readonly<Record<string, string>>;
+  /** Counted paths with what counts of them, sorted by path: what `scan --explain` compares. */
+  readonly counted: readonly CountedEntry[];
+  /** Bytes of content that this scan had to read; 0 when nothing changed since the index was written. */
+  readonly bytesRead: number;
+  /** What a person should know, for example a hidden folder inside the plugins' folder. */
+  readonly remarks: readonly string[];
+}
+
+export interface CountedEntry {
+  /** Relative to the environment's root, `/` as separator. */
+  readonly path: string;
+  readonly type: "file" | "directory" | "link";
+  readonly executable: boolean;
+  /** SHA-256 of a file's content, a link's target, or empty for a directory. */
+  readonly content: string;
+}
+
+/** The machine that an environment was made for. */
+export interface EnvironmentPlatform {
+  readonly os: string;
+  readonly arch: string;
+  /** For example `2.36`, or null where there is none. */
+  readonly glibc: string | null;
+  readonly python: string;
+  /** SOABI, for example `cpython-311-x86_64-linux-gnu`. */
+  readonly abi: string;
+  /** CUDA build of the installed torch, for example `13.0`, or null. */
+  readonly cuda: string | null;
+}
+
+export interface ModelFile {
+  /** Relative to the models' folder. */
+  readonly path: string;
+  readonly size: number;
+  /** Only in `locked` and `included` mode. */
+  readonly sha256?: string;
+}
+
+/** The first record of a manifest. */
+export interface ManifestHead {
+  readonly format: 1;
+  readonly summary: EnvironmentSummary;
+  readonly layout: Layout;
+  /** Absolute root at packing time; a restore elsewhere rewrites the known places that name it. */
+  readonly root: string;
+  /** Absolute path of the base interpreter that the virtual environment was made with (`pyvenv.cfg`: home). */
+  readonly interpreter: string;
+  readonly platform: EnvironmentPlatform;
+  /** Every plugin by name: its content hash, and its state and classes at the workstation's last start where they are known for this content. */
+  readonly plugins: readonly SnapshotPlugin[];
+  readonly models: { readonly mode: ModelsMode; readonly root: string; readonly files: readonly ModelFile[] };
+}
+
+export interface SnapshotPlugin {
+  readonly name: string;
+  readonly contentHash: string;
+  /** Null when the workstation has not started with it. */
+  readonly baseline: PluginRecord | null;
+}
+
+export interface PackRequest extends ScanRequest {
+  /** Absolute folder path; made where it is missing. */
+  readonly store: string;
+  /** How plugins behaved at the workstation's last start; records of other content are left out. */
+  readonly plugins: readonly PluginRecord[];
+}
+
+export interface PackedSnapshot {
+  /** `<store>#sha256:<digest>`. */
+  readonly reference: string;
+  readonly digest: string;
+  readonly head: ManifestHead;
+  /** Content bytes that the store lacked, and what they took there. */
+  readonly bytesAdded: number;
+  readonly bytesStored: number;
+}
+
+/** An environment changed while it was being packed. Names what did. */
+export class ChangedWhilePackingError extends Error {
+  override readonly name = "ChangedWhilePackingError";
+  constructor(readonly paths: readonly string[]) {
+    super(
+      `the environment changed while it was packed: ${paths.slice(0, 10).join(", ")}` +
+        `${paths.length > 10 ? ` and ${paths.length - 10} more` : ""}; save and stop what writes there, then run again`,
+    );
+  }
+}
+
+export interface RestoreRequest extends Partial<Watch> {
+  /** `<store>#sha256:<digest>`, the store an absolute path. */
+  readonly reference: string;
+  /** Absolute path that does not exist yet, or is an empty folder. It gets its name only when the restore is complete. */
+  readonly target: string;
+  /**
+   * Where the environment will finally be found, when that is not `target`: the known places that hold absolute paths are written for it.
+   */
+  readonly location?: string;
+  /**
+   * Folder of complete restores by digest. With it, `target` is made from the cached restore (made first where it is missing, one
+   * process at a time): files of the virtual environment and of ComfyUI's source are hard links to it, everything else, what is
+   * rewritten for the location, and where linking is impossible, private copies. Never a link into the store.
+   */
+  readonly cache?: string;
+}
+
+export interface RestoredEnvironment {
+  readonly head: ManifestHead;
+  readonly location: EnvironmentLocation;
+  /** Absolute path of the restored environment's interpreter. */
+  readonly python: string;
+  /** What was rewritten or is different here than where the snapshot was made, for a person to read. */
+  readonly remarks: readonly string[];
+}
+
+export interface ListedSnapshot {
+  readonly reference: string;
+  readonly digest: string;
+  /** When its manifest was written to this store, by the store's clock. ISO 8601. */
+  readonly storedAt: string;
+  readonly summary: EnvironmentSummary;
+}
+
+export interface VerifyRequest extends Partial<Watch> {
+  readonly reference: string;
+  /** Hash every byte; otherwise only presence and size of every object. */
+  readonly deep: boolean;
+}
+
+export interface Verification {
+  readonly reference: string;
+  readonly packs: number;
+  readonly bytesRead: number;
+  /** Empty when the snapshot can be restored. */
+  readonly problems: readonly string[];
+}
+
+/** Thrown where a reference names nothing, or what it names is not what its digest says. */
+export class SnapshotNotFoundError extends Error {
+  override readonly name = "SnapshotNotFoundError";
+}
+export class DamagedSnapshotError extends Error {
+  override readonly name = "DamagedSnapshotError";
+}

@@ -1,0 +1,86 @@
+import { join } from "node:path";
+import { Worker } from "node:worker_threads";
+import type { EnvironmentLocation } from "../environment";
+import type { Watch } from "../waiting";
+import type { RestoredEnvironment } from "./restored";
+
+export type BackgroundTask =
+  | { readonly kind: "restore"; readonly reference: string; readonly cache: string; readonly target: string }
+  | { readonly kind: "hash-plugins"; readonly environment: EnvironmentLocation; readonly index: string };
+
+export type ToBackground =
+  | { readonly id: number; readonly task: BackgroundTask }
+  | { readonly id: number; readonly abort: true };
+
+export type FromBackground =
+  | { readonly id: number; readonly progress: string }
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly error: string };
+
+interface Pending {
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: Error) => void;
+  readonly progress: (message: string) => void;
+}
+
+/**
+ * Restores and scans on a thread of their own: they read and write gigabytes synchronously, and the supervisor has to answer meanwhile.
+ * One thread for all, so that instances which need the same snapshot at once share one restore.
+ */
+export class Background {
+  private worker: Worker | undefined;
+  private readonly pending = new Map<number, Pending>();
+  private lastId = 0;
+
+  async restore(reference: string, cache: string, target: string, watch: Watch): Promise<RestoredEnvironment> {
+    return (await this.run({ kind: "restore", reference, cache, target }, watch)) as RestoredEnvironment;
+  }
+
+  /** Identity of each plugin's content in an environment. */
+  async hashPlugins(environment: EnvironmentLocation, index: string, watch: Watch): Promise<Record<string, string>> {
+    return (await this.run({ kind: "hash-plugins", environment, index }, watch)) as Record<string, string>;
+  }
+
+  get busy(): boolean {
+    return this.pending.size > 0;
+  }
+
+  async close(): Promise<void> {
+    await this.worker?.terminate();
+  }
+
+  private run(task: BackgroundTask, { progress, signal }: Watch): Promise<unknown> {
+    signal.throwIfAborted();
+    const id = ++this.lastId;
+    const worker = this.thread();
+    const abort = () => worker.postMessage({ id, abort: true } satisfies ToBackground);
+    signal.addEventListener("abort", abort, { once: true });
+    return new Promise<unknown>((resolve, reject) => {
+      this.pending.set(id, { resolve, reject, progress });
+      worker.postMessage({ id, task } satisfies ToBackground);
+    }).finally(() => {
+      this.pending.delete(id);
+      signal.removeEventListener("abort", abort);
+    });
+  }
+
+  private thread(): Worker {
+    if (this.worker) return this.worker;
+    const worker = new Worker(join(__dirname, "background-worker.js"));
+    worker.on("message", (message: FromBackground) => {
+      const pending = this.pending.get(message.id);
+      if (pending === undefined) return;
+      if ("progress" in message) pending.progress(message.progress);
+      else if ("error" in message) pending.reject(new Error(message.error));
+      else pending.resolve(message.result);
+    });
+    const lost = (error: Error) => {
+      this.worker = undefined;
+      for (const { reject } of this.pending.values()) reject(error);
+    };
+    worker.on("error", lost);
+    worker.on("exit", (code) => lost(new Error(`the background thread ended with code ${code}`)));
+    this.worker = worker;
+    return worker;
+  }
+}

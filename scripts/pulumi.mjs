@@ -1,0 +1,30 @@
+// npm run up | preview | destroy | output: `pulumi` on this clone's example, with everything it needs set up first.
+import { setUpEngine, useLocalBackend } from "./setup/index.mjs";
+import { root } from "./setup/paths.mjs";
+import { foreground, outputOf, run } from "./setup/run.mjs";
+import { main, say } from "./setup/say.mjs";
+
+const asking = new Set(["up", "destroy"]);
+
+function hasStackArgument(args) {
+  return args.some((arg) => arg === "--stack" || arg === "-s" || arg.startsWith("--stack="));
+}
+
+/** Selects the stack by environment variable and makes it where it is missing. */
+function provideStack(env) {
+  env.PULUMI_STACK ??= "dev";
+  if (outputOf("pulumi", ["stack", "--show-name", "--non-interactive"], { cwd: root, env }) !== undefined) return;
+  say(`making the stack ${env.PULUMI_STACK}`);
+  run("pulumi", ["stack", "init", env.PULUMI_STACK, "--non-interactive"], { cwd: root, env });
+}
+
+await main(async () => {
+  const [command, ...args] = process.argv.slice(2);
+  const env = useLocalBackend(setUpEngine());
+  if (!hasStackArgument(args)) provideStack(env);
+  if (command === "output") {
+    return foreground("pulumi", ["stack", "output", "--json", ...args], { cwd: root, env });
+  }
+  const unattended = asking.has(command) && !process.stdin.isTTY && !args.some((arg) => arg === "--yes" || arg === "-y");
+  return foreground("pulumi", [command, ...(unattended ? ["--yes"] : []), ...args], { cwd: root, env });
+});
