@@ -34,7 +34,9 @@ const inherited =
 /** The inherited part of this process's environment. */
 export function inheritedEnvironment(): Readonly<Record<string, string>> {
   return Object.fromEntries(
-    Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined && inherited.test(entry[0])),
+    Object.entries(process.env).filter(
+      (entry): entry is [string, string] => entry[1] !== undefined && inherited.test(entry[0]),
+    ),
   );
 }
 

@@ -123,7 +123,10 @@ export function findMarked(mark: string): readonly ProcessIdentity[] {
 export async function stopProcess(running: RunningProcess, mark: string, signal: "SIGINT" | "SIGTERM"): Promise<void> {
   send(running.identity, signal);
   const grace = new AbortController();
-  await Promise.race([running.exited, delay(interruptGrace, undefined, { signal: grace.signal }).catch(() => undefined)]);
+  await Promise.race([
+    running.exited,
+    delay(interruptGrace, undefined, { signal: grace.signal }).catch(() => undefined),
+  ]);
   grace.abort();
   if (isAlive(running.identity)) killGroup(running.identity.pid);
   await running.exited;
@@ -168,7 +171,8 @@ function groupOf(pid: number): number | null {
 
 let knownBootId: string | undefined;
 
-function bootId(): string {
+/** Tells one boot of a machine from the next. */
+export function bootId(): string {
   knownBootId ??= readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
   return knownBootId;
 }

@@ -45,6 +45,8 @@ export interface ReleaseSpec {
   readonly arguments: readonly string[];
   readonly environmentVariables: Readonly<Record<string, string>>;
   readonly health: {
+    /** Milliseconds that a process gets to listen, which it does after every plugin was imported. */
+    readonly startTimeout: number;
     /** Milliseconds for which an instance must keep what proves it. */
     readonly stableFor: number;
     /** A workflow in ComfyUI's API format which must run to a result, or null. */

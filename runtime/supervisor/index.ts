@@ -1,0 +1,10 @@
+export { connectSupervisor, findSupervisor, SupervisorClient } from "./client";
+export type * from "./protocol";
+export { protocolVersion } from "./protocol";
+export {
+  readServiceRecords,
+  readWorkstationRecords,
+  type ServiceRecord,
+  type WorkstationRecord,
+} from "./records";
+export { SupervisorError } from "./transport";

@@ -1,0 +1,114 @@
+import { readdirSync } from "node:fs";
+import type { PluginRecord } from "../environment";
+import { isMissing, readJson } from "./files";
+import { Folders } from "./folders";
+import { loopback } from "./ports";
+import type { Claim, GatewayDeclaration, Release, ServiceSettings, WorkstationDeclaration } from "./protocol";
+
+/** What is on disk about a service. */
+export interface ServiceRecord {
+  readonly name: string;
+  readonly claim: Claim;
+  readonly settings: ServiceSettings;
+  readonly revision: number;
+  readonly serving: string | null;
+  readonly gateway: { readonly port: number; readonly url: string } | null;
+  /** By revision, the first first. */
+  readonly releases: readonly Release[];
+}
+
+/** What is on disk about a workstation. */
+export interface WorkstationRecord {
+  readonly name: string;
+  readonly declaration: WorkstationDeclaration;
+  readonly port: number;
+  readonly plugins: readonly PluginRecord[] | null;
+}
+
+/** `service.json`. */
+export interface StoredService {
+  readonly format: 1;
+  readonly claim: Claim;
+  readonly settings: ServiceSettings;
+  readonly revision: number;
+  readonly serving: string | null;
+  readonly gateway: { readonly port: number; readonly declaration: GatewayDeclaration } | null;
+  readonly releases: readonly StoredRelease[];
+}
+
+/** A release with what only the supervisor needs to know. */
+export interface StoredRelease extends Release {
+  /** Whether its count was ever set: somebody knows it by its id. */
+  readonly confirmed: boolean;
+}
+
+/** `workstation.json`. */
+export interface StoredWorkstation {
+  readonly format: 1;
+  readonly declaration: WorkstationDeclaration;
+  readonly port: number;
+  readonly plugins: readonly PluginRecord[] | null;
+  /** True once it is to go; a start of the supervisor goes on with it. */
+  readonly removing: boolean;
+  /** Identity of its process and how often one was started, beyond the end of the supervisor. */
+  readonly process: { readonly pid: number; readonly startTime: string } | null;
+  /** What the process was started with, to tell whether a declaration needs another start. */
+  readonly startedWith: string | null;
+  readonly restarts: number;
+}
+
+/** The services that a directory records, without asking a supervisor. None when there is no such directory. */
+export function readServiceRecords(directory: string): readonly ServiceRecord[] {
+  const folders = new Folders(directory);
+  return foldersIn(folders.services).flatMap((name) => {
+    const stored = readJson<StoredService>(folders.service(name).record);
+    return stored === null ? [] : [serviceRecord(name, stored)];
+  });
+}
+
+/** The workstations that a directory records, without asking a supervisor. None when there is no such directory. */
+export function readWorkstationRecords(directory: string): readonly WorkstationRecord[] {
+  const folders = new Folders(directory);
+  return foldersIn(folders.workstations).flatMap((name) => {
+    const stored = readJson<StoredWorkstation>(folders.workstation(name).record);
+    if (stored === null) return [];
+    const { declaration, port, plugins } = stored;
+    return [{ name, declaration, port, plugins }];
+  });
+}
+
+/** Where a port of this machine is reached. */
+export function urlOf(port: number): string {
+  return `http://${loopback}:${port}`;
+}
+
+/** A release as clients see it. The end of its drain follows the settings as they are now. */
+export function publicRelease({ confirmed: _, ...release }: StoredRelease, settings: ServiceSettings): Release {
+  if (release.drain === null) return release;
+  const deadlineAt = new Date(Date.parse(release.drain.startedAt) + settings.drain.deadline).toISOString();
+  return { ...release, drain: { ...release.drain, deadlineAt } };
+}
+
+function serviceRecord(name: string, stored: StoredService): ServiceRecord {
+  const { claim, settings, revision, serving, gateway, releases } = stored;
+  return {
+    name,
+    claim,
+    settings,
+    revision,
+    serving,
+    gateway: gateway === null ? null : { port: gateway.port, url: urlOf(gateway.port) },
+    releases: releases.map((release) => publicRelease(release, settings)),
+  };
+}
+
+function foldersIn(path: string): readonly string[] {
+  try {
+    return readdirSync(path, { withFileTypes: true })
+      .flatMap((entry) => (entry.isDirectory() ? [entry.name] : []))
+      .sort();
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
