@@ -30,12 +30,20 @@ def apply_folders() -> None:
     """Sets the folders that were asked for, in the order in which ComfyUI reports them."""
     for config in extra_paths.configuration_files(arguments):
         extra_paths.load(config)
-    for kind in ("output", "input", "user"):
-        folder = getattr(arguments, f"{kind}_directory")
-        if folder:
-            folder = os.path.abspath(folder)
-            logging.info(f"Setting {kind} directory to: {folder}")
-            folder_paths.set_directory(kind, folder)
+    set_folder("output")
+    # Where ComfyUI's nodes save models, and look for them.
+    for kind in ("checkpoints", "clip", "vae", "diffusion_models", "loras"):
+        folder_paths.add_model_folder_path(kind, os.path.join(folder_paths.get_output_directory(), kind))
+    set_folder("input")
+    set_folder("user")
+
+
+def set_folder(kind: str) -> None:
+    folder = getattr(arguments, f"{kind}_directory")
+    if folder:
+        folder = os.path.abspath(folder)
+        logging.info(f"Setting {kind} directory to: {folder}")
+        folder_paths.set_directory(kind, folder)
 
 
 def log_machine() -> None:
@@ -93,6 +101,8 @@ def main() -> None:
     from stand_in import prompt_worker
     from stand_in.application import Application
 
+    logging.info(f"ComfyUI frontend version: {version.FRONTEND_VERSION}")
+    logging.info(f"[Prompt Server] web root: {folder_paths.source_directory}")
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     server = PromptServer(loop)

@@ -27,7 +27,9 @@ class _RecordingStream(io.TextIOWrapper):
     """
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
-        super().__init__(stream.buffer, encoding=stream.encoding, line_buffering=stream.line_buffering)
+        super().__init__(
+            stream.buffer, encoding=stream.encoding, errors=stream.errors, line_buffering=stream.line_buffering
+        )
         self._lock = threading.Lock()
         self._since_flush: List[Entry] = []
 

@@ -3,16 +3,18 @@
 ComfyUI's `IMAGE` is a torch tensor of shape [batch, height, width, channel] with floats from 0 to 1. Here it is an
 `ImageBatch`: a row of `Picture`s of one size which shows itself to numpy as such an array, so that a plugin that
 starts with `numpy.asarray(image)` runs here and there. What plugins return may be an `ImageBatch`, a `Picture`, a
-Pillow image, a numpy array, a torch tensor, or a list of these. None of those libraries is imported here: their
-objects are known by what they can do.
+Pillow image, a numpy array, a torch tensor, a list of these, or nested lists of numbers from 0 to 1 of the shape
+[batch, height, width, channel]. None of those libraries is imported here: their objects are known by what they can do.
 """
 
 from __future__ import annotations
 
+import sys
 from array import array
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
+_BYTE_ORDER = "<" if sys.byteorder == "little" else ">"
 _FLOAT_OF_BYTE = [byte / 255 for byte in range(256)]
 
 
@@ -27,6 +29,10 @@ class Picture:
     def __post_init__(self) -> None:
         if len(self.rgb) != 3 * self.width * self.height:
             raise ValueError(f"{self.width} x {self.height} pixels are not {len(self.rgb)} bytes")
+
+    @property
+    def __array_interface__(self) -> Dict[str, Any]:
+        return _array_interface((self.height, self.width, 3), [self])
 
 
 class ImageBatch(Sequence):
@@ -43,8 +49,7 @@ class ImageBatch(Sequence):
 
     @property
     def __array_interface__(self) -> Dict[str, Any]:
-        floats = array("f", (_FLOAT_OF_BYTE[byte] for picture in self.pictures for byte in picture.rgb))
-        return {"version": 3, "shape": self.shape, "typestr": "<f4", "data": floats.tobytes()}
+        return _array_interface(self.shape, self.pictures)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -60,6 +65,8 @@ def pictures_of(image: Any) -> List[Picture]:
     """The pictures in whatever a node returned as an `IMAGE`; raises TypeError for what is none."""
     if isinstance(image, Picture):
         return [image]
+    if _is_rows_of_numbers(image):
+        return [_picture_of_rows(image)]
     if isinstance(image, (ImageBatch, list, tuple)):
         return [picture for part in image for picture in pictures_of(part)]
     if hasattr(image, "convert") and hasattr(image, "tobytes"):
@@ -69,6 +76,27 @@ def pictures_of(image: Any) -> List[Picture]:
     if hasattr(image, "shape") and hasattr(image, "clip"):
         return _pictures_of_array(image)
     raise TypeError(f"{type(image).__name__} is no image: give an array of shape [batch, height, width, channel]")
+
+
+def _array_interface(shape: Tuple[int, ...], pictures: Sequence[Picture]) -> Dict[str, Any]:
+    """https://numpy.org/doc/stable/reference/arrays.interface.html; numpy reads it without a copy of its own."""
+    floats = array("f", (_FLOAT_OF_BYTE[byte] for picture in pictures for byte in picture.rgb))
+    return {"version": 3, "shape": shape, "typestr": f"{_BYTE_ORDER}f4", "data": floats.tobytes()}
+
+
+def _is_rows_of_numbers(image: Any) -> bool:
+    """Whether it is one picture as lists: rows of pixels of channels."""
+    for _ in range(3):
+        if not isinstance(image, (list, tuple)) or not image:
+            return False
+        image = image[0]
+    return isinstance(image, (int, float))
+
+
+def _picture_of_rows(rows: Any) -> Picture:
+    pixels = [pixel * 3 if len(pixel) == 1 else pixel[:3] for row in rows for pixel in row]
+    levels = bytes(min(255, max(0, int(value * 255))) for pixel in pixels for value in pixel)
+    return Picture(len(rows[0]), len(rows), levels)
 
 
 def _pictures_of_array(values: Any) -> List[Picture]:

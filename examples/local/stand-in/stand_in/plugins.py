@@ -126,6 +126,7 @@ async def _load_extension(path: str, name: str, module: ModuleType, reserved: Li
         if not isinstance(extension, ComfyExtension):
             logging.warning(f"comfy_entrypoint in {path} did not return a ComfyExtension, skipping.")
             return False
+        await extension.on_load()
         schemas = {node: node.GET_SCHEMA() for node in await extension.get_node_list()}
     except Exception as error:
         logging.warning(f"Error while calling comfy_entrypoint in {path}: {error}")

@@ -22,7 +22,11 @@ class Item(NamedTuple):
 
 
 class PromptQueue:
-    """Shared by the server's thread and the worker's; `changed` is called after every change, on either."""
+    """Shared by the server's thread and the worker's.
+
+    `changed` is called after every change, on either thread and under the lock, so that what it tells clients comes in
+    the order of the changes. It may ask the queue, and must not wait.
+    """
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
@@ -36,25 +40,25 @@ class PromptQueue:
     def put(self, item: Item) -> None:
         with self._condition:
             heapq.heappush(self._waiting, (item.number, next(self._arrival), item))
+            self._changed()
             self._condition.notify()
-        self._changed()
 
     def get(self) -> Item:
         """Waits for the next prompt, which then counts as running."""
         with self._condition:
             self._condition.wait_for(lambda: self._waiting)
             self._running = heapq.heappop(self._waiting)[2]
-            item = self._running
-        self._changed()
-        return item
+            self._changed()
+            return self._running
 
     def done(self, item: Item, result: Dict[str, Any], status: Dict[str, Any]) -> None:
         with self._condition:
             self._running = None
             while len(self._history) >= _MOST_HISTORY:
                 del self._history[next(iter(self._history))]
-            self._history[item.prompt_id] = {"prompt": list(item), "status": status, **result}
-        self._changed()
+            outputs, meta = result["outputs"], result["meta"]
+            self._history[item.prompt_id] = {"prompt": item, "outputs": outputs, "status": status, "meta": meta}
+            self._changed()
 
     def remaining(self) -> int:
         with self._condition:
@@ -68,7 +72,7 @@ class PromptQueue:
     def clear_waiting(self) -> None:
         with self._condition:
             self._waiting = []
-        self._changed()
+            self._changed()
 
     def delete_waiting(self, prompt_id: str) -> None:
         with self._condition:
@@ -77,7 +81,7 @@ class PromptQueue:
                 return
             heapq.heapify(kept)
             self._waiting = kept
-        self._changed()
+            self._changed()
 
     def history(self, max_items: Optional[int] = None, offset: int = -1) -> Dict[str, Any]:
         """Results, oldest first; the last `max_items` of them, or as many from `offset` on."""

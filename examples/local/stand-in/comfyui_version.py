@@ -1,0 +1,3 @@
+"""The version of ComfyUI that the stand-in answers like, where ComfyUI's own version is found."""
+
+__version__ = "0.3.64"
