@@ -16,6 +16,21 @@ from stand_in.samplers import SAMPLERS, SCHEDULERS
 
 MAX_RESOLUTION = 16384
 
+# ComfyUI's own texts: pages show them, and what compares interfaces compares them.
+_GUIDANCE_TOOLTIP = (
+    "The Classifier-Free Guidance scale balances creativity and adherence to the prompt. Higher values result in "
+    "images more closely matching the prompt however too high values will negatively impact quality."
+)
+_SAMPLER_TOOLTIP = (
+    "The algorithm used when sampling, this can affect the quality, speed, and style of the generated output."
+)
+_SCHEDULER_TOOLTIP = "The scheduler controls how noise is gradually removed to form the image."
+_CONDITIONING_TOOLTIP = "The conditioning describing the attributes you want to {} the image."
+_DENOISE_TOOLTIP = (
+    "The amount of denoising applied, lower values will maintain the structure of the initial image allowing for "
+    "image to image sampling."
+)
+
 
 class EmptyImage:
     RETURN_TYPES = ("IMAGE",)
@@ -211,18 +226,22 @@ class KSampler(_NeedsModels):
 
     @classmethod
     def INPUT_TYPES(cls) -> Dict[str, Any]:
+        seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True}
+        steps = {"default": 20, "min": 1, "max": 10000}
+        guidance = {"default": 8.0, "min": 0.0, "max": 100.0, "step": 0.1, "round": 0.01}
+        denoise = {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}
         return {
             "required": {
                 "model": ("MODEL", {"tooltip": "The model used for denoising the input latent."}),
-                "seed": ("INT", {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True}),
-                "steps": ("INT", {"default": 20, "min": 1, "max": 10000}),
-                "cfg": ("FLOAT", {"default": 8.0, "min": 0.0, "max": 100.0, "step": 0.1, "round": 0.01}),
-                "sampler_name": (SAMPLERS, {}),
-                "scheduler": (SCHEDULERS, {}),
-                "positive": ("CONDITIONING", {}),
-                "negative": ("CONDITIONING", {}),
+                "seed": ("INT", {**seed, "tooltip": "The random seed used for creating the noise."}),
+                "steps": ("INT", {**steps, "tooltip": "The number of steps used in the denoising process."}),
+                "cfg": ("FLOAT", {**guidance, "tooltip": _GUIDANCE_TOOLTIP}),
+                "sampler_name": (SAMPLERS, {"tooltip": _SAMPLER_TOOLTIP}),
+                "scheduler": (SCHEDULERS, {"tooltip": _SCHEDULER_TOOLTIP}),
+                "positive": ("CONDITIONING", {"tooltip": _CONDITIONING_TOOLTIP.format("include in")}),
+                "negative": ("CONDITIONING", {"tooltip": _CONDITIONING_TOOLTIP.format("exclude from")}),
                 "latent_image": ("LATENT", {"tooltip": "The latent image to denoise."}),
-                "denoise": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}),
+                "denoise": ("FLOAT", {**denoise, "tooltip": _DENOISE_TOOLTIP}),
             }
         }
 

@@ -19,8 +19,8 @@ _LARGEST_HEAD = 64 * 1024
 _FILE_PART = 256 * 1024
 _SERVER = f"Python/{sys.version_info[0]}.{sys.version_info[1]} ComfyUI-stand-in"
 
-# Python 3.9 says `text/javascript` on some systems; ComfyUI sets this one itself.
-mimetypes.add_type("application/javascript; charset=utf-8", ".js")
+# Python's own table says `text/javascript`, or what the system's table says.
+mimetypes.add_type("application/javascript", ".js")
 
 
 class BadRequest(Exception):
