@@ -1,0 +1,24 @@
+import * as pulumi from "@pulumi/pulumi";
+import type { Declaration } from "../providers/declarations";
+import { knownLater } from "../providers/unknown";
+
+const declarations: Declaration[] = [];
+
+/**
+ * Adds a component to what the program declares. The promise gives all that the program has declared by the end of its synchronous
+ * part: the first check of any of them speaks for all, since the engine asks no other after one that fails.
+ */
+export function declare(kind: Declaration["kind"], name: string, args: object): Promise<readonly Declaration[]> {
+  declarations.push({ kind, name, arguments: plain(args) });
+  return new Promise((resolve) => setImmediate(() => resolve([...declarations])));
+}
+
+/** The value with every output, promise and secret in it marked as known later. Must not wait for anything. */
+export function plain(value: unknown): unknown {
+  if (pulumi.Output.isInstance(value) || value instanceof Promise) return knownLater;
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([name, part]) => (part === undefined ? [] : [[name, plain(part)]])),
+  );
+}

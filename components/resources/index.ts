@@ -1,0 +1,64 @@
+import type * as pulumi from "@pulumi/pulumi";
+import { ComfyUIResource } from "./resource";
+
+export { owner } from "./resource";
+
+/** Claims the service's name on its platform. First of a service's resources: its check speaks for all. */
+export class ServiceClaim extends ComfyUIResource {
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("ServiceClaim", name, inputs, ["since"], opts);
+  }
+}
+
+/** The reverse proxy in front of the service. */
+export class Gateway extends ComfyUIResource {
+  declare readonly url: pulumi.Output<string>;
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("Gateway", name, inputs, ["url"], opts);
+  }
+}
+
+/** What instances start with; its id is the release's. */
+export class Release extends ComfyUIResource {
+  declare readonly revision: pulumi.Output<number>;
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("Release", name, inputs, ["revision"], opts);
+  }
+}
+
+/** The instances of a release. */
+export class Instances extends ComfyUIResource {
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("Instances", name, inputs, [], opts);
+  }
+}
+
+/** Passes when the instances are proven; drains them when it goes. */
+export class HealthGate extends ComfyUIResource {
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("HealthGate", name, inputs, [], opts);
+  }
+}
+
+/** Points the gateway at a release. */
+export class TrafficSwitch extends ComfyUIResource {
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("TrafficSwitch", name, inputs, [], opts);
+  }
+}
+
+/** A ComfyUI that works in an environment itself. */
+export class Workstation extends ComfyUIResource {
+  declare readonly url: pulumi.Output<string>;
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("Workstation", name, inputs, ["url"], opts);
+  }
+}
+
+/** A packed environment in a store. */
+export class SnapshotContent extends ComfyUIResource {
+  declare readonly reference: pulumi.Output<string>;
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("Snapshot", name, inputs, ["reference"], opts);
+  }
+}

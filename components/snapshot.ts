@@ -1,0 +1,52 @@
+import * as pulumi from "@pulumi/pulumi";
+import { declare } from "./declarations";
+import { type Environment, environmentOf, type WorkstationEnvironment } from "./environment";
+import { owner, SnapshotContent } from "./resources";
+
+/** Arguments of {@link Snapshot}. */
+export interface SnapshotArgs {
+  /** What is packed: a workstation's `environment`, or a folder of this machine. */
+  readonly environment: Environment | WorkstationEnvironment;
+  /** Folder that snapshots are kept in, relative to the program's. Changing it packs into the new one; nothing is removed. */
+  readonly store: string;
+  /**
+   * `"referenced"`: models do not travel; path and size are recorded and checked where an instance starts. `"locked"`: their
+   * content counts for the id as well. `"included"`: they travel. Changing it packs anew.
+   * @default "referenced"
+   */
+  readonly models?: "referenced" | "locked" | "included";
+  /**
+   * `"onChange"`: every `pulumi up` that finds another content packs it. `"whenStopped"`: only while the workstation is
+   * declared stopped; otherwise the earlier snapshot is kept.
+   * @default "onChange"
+   */
+  readonly publish?: "onChange" | "whenStopped";
+}
+
+/**
+ * An immutable copy of an environment, named by its content. A preview shows plugins and Python distributions by name and
+ * version; a change of the content is another snapshot, of nothing else. Deleting it removes no data.
+ */
+export class Snapshot extends pulumi.ComponentResource {
+  /** `<store>#sha256:<digest>`: what a service takes, and what a person pins. */
+  readonly reference: pulumi.Output<string>;
+
+  constructor(name: string, args: SnapshotArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("comfyui:index:Snapshot", name, {}, opts);
+    const workstation =
+      "workstation" in Object(args.environment) ? (args.environment as WorkstationEnvironment).workstation : null;
+    const environment = environmentOf(args.environment);
+    const { store, models, publish } = args;
+    const declared = { environment, store, models, publish, workstation: workstation?.declaration.name };
+    const declarations = declare("Snapshot", name, declared);
+
+    const content = new SnapshotContent(
+      name,
+      { environment, store, models, publish, workstation: workstation?.declaration, owner: owner(), declarations },
+      { parent: this, dependsOn: workstation === null ? [] : [workstation] },
+    );
+
+    this.reference = content.reference;
+    this.registerOutputs({ reference: this.reference });
+  }
+}

@@ -1,0 +1,16 @@
+export { ComfyUIProject, type ComfyUIProjectArgs } from "./components/comfyui-project";
+export { DevWorkstation, type DevWorkstationArgs } from "./components/dev-workstation";
+export type { Environment, EnvironmentArgs, WorkstationEnvironment } from "./components/environment";
+export {
+  type DrainArgs,
+  type GatewayArgs,
+  type HealthArgs,
+  OnlineService,
+  type OnlineServiceArgs,
+  type Workflow,
+} from "./components/online-service";
+export { type LocalPlatform, type LocalPlatformArgs, local, type Platform } from "./components/platforms";
+export { type FixedScaling, fixed, type Scaling } from "./components/scaling";
+export { Snapshot, type SnapshotArgs } from "./components/snapshot";
+export type { Layout } from "./runtime/environment";
+export type { Duration, Size } from "./runtime/units";

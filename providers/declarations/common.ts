@@ -1,0 +1,124 @@
+import { accessSync, constants, existsSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { z } from "zod";
+import type { Layout } from "../../runtime/environment";
+import { defaultLayout } from "../../runtime/environment";
+import type { Problem } from "../../runtime/problems";
+import type { Owner } from "../../runtime/supervisor";
+
+/** A component as a program declares it: its plain arguments, what is not plain marked as known later. */
+export interface Declaration {
+  readonly kind: "OnlineService" | "DevWorkstation" | "Snapshot";
+  readonly name: string;
+  readonly arguments: unknown;
+}
+
+/** What a declaration is judged against. */
+export interface Surroundings {
+  readonly owner: Owner;
+  /** Everything that the program declares, this one included. */
+  readonly declarations: readonly Declaration[];
+}
+
+export const ownerSchema = z.strictObject({ organization: z.string(), project: z.string(), stack: z.string() });
+
+export const platformSchema = z.discriminatedUnion(
+  "kind",
+  [z.strictObject({ kind: z.literal("local"), directory: z.string().min(1, "is empty: name a folder") })],
+  { error: 'is no known platform: use local({ directory: "…" })' },
+);
+
+export const portSchema = z.int().min(1, "is no port: use 1 to 65535").max(65535, "is no port: use 1 to 65535");
+
+/** ComfyUI's options that the platform sets. Given twice, the last one wins, and the instance would not be found. */
+const ownArguments = new Set([
+  ...["--listen", "--port", "--base-directory", "--input-directory", "--output-directory", "--temp-directory"],
+  ...["--user-directory", "--database-url", "--log-stdout", "--tls-keyfile", "--tls-certfile"],
+]);
+
+export const argumentsSchema = z.array(
+  z.string().refine((argument) => !ownArguments.has(argument.split("=")[0] ?? ""), {
+    error: ({ input }) => `${JSON.stringify(input)} is set by the platform and cannot be an argument`,
+  }),
+);
+
+export const environmentVariablesSchema = z.record(
+  z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "is no name of an environment variable"),
+  z.string(),
+);
+
+const insideRoot = z
+  .string()
+  .min(1, "is empty: name a path below the environment's root")
+  .refine((path) => !path.startsWith("/") && !path.split("/").includes(".."), {
+    error: ({ input }) =>
+      `${JSON.stringify(input)} is outside the environment's root: use a path relative to it, without ".."`,
+  });
+
+export const layoutSchema = z.strictObject({
+  comfyui: insideRoot.default(defaultLayout.comfyui),
+  plugins: insideRoot
+    .refine((path) => /(^|\/)custom_nodes\/?$/.test(path), {
+      error: ({ input }) =>
+        `${JSON.stringify(input)} does not end in "custom_nodes", the name by which ComfyUI looks for plugins`,
+    })
+    .default(defaultLayout.plugins),
+  dependencies: insideRoot.default(defaultLayout.dependencies),
+  cache: insideRoot.default(defaultLayout.cache),
+  models: insideRoot.default(defaultLayout.models),
+}) satisfies z.ZodType<Layout>;
+
+export const environmentSchema = z.strictObject({
+  root: z.string().min(1, "is empty: name the environment's folder"),
+  layout: layoutSchema.prefault({}),
+});
+
+/** A name becomes a folder, part of URLs' paths and of ids. */
+export function nameProblems(name: string): readonly Problem[] {
+  if (/^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/i.test(name)) return [];
+  const reason = `${JSON.stringify(name)} cannot name it on a platform: use up to 40 letters, digits and inner hyphens`;
+  return [{ path: "name", reason }];
+}
+
+/** Whether a folder, or where it is missing the nearest that there is, can be written to. */
+export function folderProblems(path: string, folder: string): readonly Problem[] {
+  const absolute = resolve(folder);
+  let nearest = absolute;
+  while (!existsSync(nearest)) nearest = dirname(nearest);
+  if (!statSync(nearest).isDirectory()) return [{ path, reason: `${nearest} is a file, where a folder is needed` }];
+  try {
+    accessSync(nearest, constants.W_OK | constants.X_OK);
+    return [];
+  } catch {
+    return [{ path, reason: `${nearest} cannot be written to by this user` }];
+  }
+}
+
+export function sameOwner(a: Owner, b: Owner): boolean {
+  return a.organization === b.organization && a.project === b.project && a.stack === b.stack;
+}
+
+export const describeOwner = ({ organization, project, stack }: Owner): string => `${organization}/${project}/${stack}`;
+
+/** Other declarations of the same kind and name on the same local platform. */
+export function duplicateProblems(
+  { kind, name }: Declaration,
+  directory: string,
+  { declarations }: Surroundings,
+): readonly Problem[] {
+  const alike = declarations.filter(
+    (other) => other.kind === kind && other.name === name && directoryOf(other) === resolve(directory),
+  );
+  if (alike.length < 2) return [];
+  return [
+    {
+      path: "name",
+      reason: `${alike.length} components ${kind} ${JSON.stringify(name)} share the platform ${directory}: names on one platform differ`,
+    },
+  ];
+}
+
+function directoryOf({ arguments: given }: Declaration): string | null {
+  const parsed = z.object({ platform: platformSchema }).safeParse(given);
+  return parsed.success ? resolve(parsed.data.platform.directory) : null;
+}

@@ -1,0 +1,168 @@
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+import { z } from "zod";
+import type { Problem } from "../../runtime/problems";
+import { parseReference, readHead } from "../../runtime/snapshot";
+import { isPortFree, readServiceRecords } from "../../runtime/supervisor";
+import { durationSchema, sizeSchema } from "../../runtime/units";
+import { isUnknown } from "../unknown";
+import {
+  argumentsSchema,
+  type Declaration,
+  describeOwner,
+  duplicateProblems,
+  environmentVariablesSchema,
+  folderProblems,
+  nameProblems,
+  platformSchema,
+  portSchema,
+  type Surroundings,
+  sameOwner,
+} from "./common";
+
+/** ComfyUI's API format: node id → class and inputs. */
+export const workflowSchema = z.record(
+  z.string(),
+  z.looseObject({ class_type: z.string(), inputs: z.record(z.string(), z.unknown()) }),
+);
+
+export const countSchema = z
+  .int("is not a whole number of instances")
+  .min(1, "is less than 1: a service needs an instance");
+
+export const scalingSchema = z.discriminatedUnion(
+  "kind",
+  [z.strictObject({ kind: z.literal("fixed"), count: countSchema })],
+  {
+    error: "is no known scaling: use fixed(count)",
+  },
+);
+
+export const healthSchema = z.strictObject({
+  timeout: durationSchema.prefault("10m"),
+  startTimeout: durationSchema.prefault("5m"),
+  stableFor: durationSchema.prefault("5s"),
+  smoke: z
+    .union([z.string(), workflowSchema], "is neither the path of a workflow in API format nor such a workflow")
+    .optional(),
+  smokeTimeout: durationSchema.prefault("5m"),
+  acceptFailing: z.array(z.string()).default([]),
+});
+
+export const drainSchema = z.strictObject({
+  deadline: durationSchema.prefault("30m"),
+  onDeadline: z.enum(["keep", "stop"], 'is neither "keep" nor "stop"').default("keep"),
+});
+
+export const gatewaySchema = z.strictObject({
+  port: portSchema.optional(),
+  /** Keys are secret: their number is all that is looked at here. */
+  apiKeys: z.unknown().optional(),
+  maximumBodySize: sizeSchema.prefault("100 MiB"),
+  resultRetention: durationSchema.prefault("1h"),
+  maximumSpoolSize: sizeSchema.prefault("10 GiB"),
+});
+
+const referenceSchema = z.string().superRefine((text, context) => {
+  try {
+    parseReference(text);
+  } catch (error) {
+    context.addIssue((error as Error).message);
+  }
+});
+
+export const onlineServiceSchema = z.strictObject({
+  platform: platformSchema,
+  snapshot: referenceSchema,
+  scaling: scalingSchema,
+  models: z.string().min(1).optional(),
+  arguments: argumentsSchema.default([]),
+  environmentVariables: environmentVariablesSchema.default({}),
+  health: healthSchema.prefault({}),
+  drain: drainSchema.prefault({}),
+  gateway: gatewaySchema.prefault({}),
+  takeover: z.boolean().default(false),
+});
+
+/** Reads a smoke workflow; throws with what is wrong with it. */
+export function readWorkflow(smoke: string | z.infer<typeof workflowSchema>): z.infer<typeof workflowSchema> {
+  if (typeof smoke !== "string") return smoke;
+  const path = resolve(smoke);
+  if (!existsSync(path)) throw new Error(`${path} does not exist`);
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw new Error(`${path} is not JSON: ${(error as Error).message}`);
+  }
+  const parsed = workflowSchema.safeParse(content);
+  if (parsed.success) return parsed.data;
+  throw new Error(
+    `${path} is not a workflow in API format (in ComfyUI: Workflow → Export (API)); every node needs class_type and inputs`,
+  );
+}
+
+/** What can only be found out by looking: files, ports, claims, the pinned snapshot. */
+export async function lookAtOnlineService(
+  declaration: Declaration,
+  surroundings: Surroundings,
+): Promise<readonly Problem[]> {
+  const given = declaration.arguments as z.input<typeof onlineServiceSchema>;
+  const problems: Problem[] = [...nameProblems(declaration.name)];
+  const directory = platformSchema.safeParse(given.platform).data?.directory;
+  const record =
+    directory === undefined
+      ? undefined
+      : readServiceRecords(resolve(directory)).find(({ name }) => name === declaration.name);
+  if (directory !== undefined) {
+    problems.push(
+      ...folderProblems("platform.directory", directory),
+      ...duplicateProblems(declaration, directory, surroundings),
+    );
+  }
+  if (record && !sameOwner(record.claim.owner, surroundings.owner) && given.takeover !== true) {
+    const { owner, since } = record.claim;
+    problems.push({
+      path: "name",
+      reason: `service ${declaration.name} on this platform is owned by ${describeOwner(owner)} since ${since}; choose another name, or take it over with takeover: true`,
+    });
+  }
+  const port = portSchema.safeParse(given.gateway?.port);
+  if (port.success && record?.gateway?.port !== port.data && !(await isPortFree(port.data))) {
+    problems.push({ path: "gateway.port", reason: `${port.data} is taken by another program on this machine` });
+  }
+  if (typeof given.models === "string" && !isUnknown(given.models) && !isFolder(given.models)) {
+    problems.push({ path: "models", reason: `${resolve(given.models)} is no folder` });
+  }
+  if (typeof given.health?.smoke === "string" && !isUnknown(given.health.smoke)) {
+    try {
+      readWorkflow(given.health.smoke);
+    } catch (error) {
+      problems.push({ path: "health.smoke", reason: (error as Error).message });
+    }
+  }
+  if (
+    typeof given.snapshot === "string" &&
+    referenceSchema.safeParse(given.snapshot).success &&
+    !isUnknown(given.snapshot)
+  ) {
+    problems.push(...(await pinProblems(given.snapshot)));
+  }
+  return problems;
+}
+
+/** A pinned snapshot has to be in its store, be what its digest says, and find its interpreter on this machine. */
+export async function pinProblems(reference: string): Promise<readonly Problem[]> {
+  try {
+    const { interpreter, summary } = await readHead(reference);
+    if (existsSync(interpreter)) return [];
+    const reason = `the snapshot's Python ${summary.python} is not on this machine: ${interpreter} is missing`;
+    return [{ path: "snapshot", reason }];
+  } catch (error) {
+    return [{ path: "snapshot", reason: (error as Error).message }];
+  }
+}
+
+function isFolder(path: string): boolean {
+  return statSync(resolve(path), { throwIfNoEntry: false })?.isDirectory() ?? false;
+}

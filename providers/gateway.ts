@@ -1,0 +1,49 @@
+import { z } from "zod";
+import type { GatewayDeclaration } from "../runtime/supervisor";
+import { durationSchema, sizeSchema } from "../runtime/units";
+import { portSchema } from "./declarations/common";
+import { lookUpService, serviceShape, supervisorOf } from "./local";
+import { changed, type ResourceDefinition, unchanged } from "./resource";
+
+const schema = z.object({
+  ...serviceShape,
+  port: portSchema.optional(),
+  /** SHA-256 of each accepted key, in hex. */
+  apiKeyHashes: z.array(z.string()).default([]),
+  maximumBodySize: sizeSchema,
+  resultRetention: durationSchema,
+  maximumSpoolSize: sizeSchema,
+});
+
+type Inputs = z.output<typeof schema>;
+interface Outputs {
+  readonly url: string;
+}
+
+/** The reverse proxy in front of a service; its address stays the same over every rotation. */
+export const gateway: ResourceDefinition<Inputs, Outputs> = {
+  schema,
+  replaceOn: ["directory", "service"],
+  live: async (_id, state) => ((await lookUpService(state))?.gateway?.pid == null ? changed : unchanged),
+  create: async (inputs, context) => {
+    context.progress("starting the gateway");
+    await context.assertEngine();
+    return { id: inputs.service, outputs: await declare(inputs) };
+  },
+  update: async (_id, _state, inputs, { assertEngine }) => {
+    await assertEngine();
+    return declare(inputs);
+  },
+  delete: async (_id, state) => (await supervisorOf(state)).removeGateway(state.service),
+  read: async (_id, state) => {
+    const { url } = (await lookUpService(state))?.gateway ?? {};
+    return { url: url ?? state.url };
+  },
+};
+
+async function declare(inputs: Inputs): Promise<Outputs> {
+  const { port = null, apiKeyHashes, maximumBodySize, resultRetention, maximumSpoolSize } = inputs;
+  const declaration: GatewayDeclaration = { port, apiKeyHashes, maximumBodySize, resultRetention, maximumSpoolSize };
+  const { url } = await (await supervisorOf(inputs)).declareGateway(inputs.service, declaration);
+  return { url };
+}

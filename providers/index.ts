@@ -1,0 +1,24 @@
+import type * as pulumi from "@pulumi/pulumi";
+import { gateway } from "./gateway";
+import { healthGate } from "./health-gate";
+import { instances } from "./instances";
+import { release } from "./release";
+import { adapt } from "./resource";
+import { serviceClaim } from "./service-claim";
+import { snapshot } from "./snapshot";
+import { trafficSwitch } from "./traffic-switch";
+import { workstation } from "./workstation";
+
+/** What the serialised provider of each resource type calls, by the type's name. State refers to these names. */
+export const providers = {
+  Gateway: adapt(gateway),
+  HealthGate: adapt(healthGate),
+  Instances: adapt(instances),
+  Release: adapt(release),
+  ServiceClaim: adapt(serviceClaim),
+  Snapshot: adapt(snapshot),
+  TrafficSwitch: adapt(trafficSwitch),
+  Workstation: adapt(workstation),
+} satisfies Record<string, pulumi.dynamic.ResourceProvider>;
+
+export type ResourceType = keyof typeof providers;

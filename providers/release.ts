@@ -1,0 +1,84 @@
+import { resolve } from "node:path";
+import { z } from "zod";
+import type { ReleaseSpec } from "../runtime/supervisor";
+import { argumentsSchema, environmentVariablesSchema, ownerSchema } from "./declarations/common";
+import { healthSchema, pinProblems, readWorkflow, workflowSchema } from "./declarations/online-service";
+import { lookUpService, serviceShape, supervisorOf } from "./local";
+import { type ResourceDefinition, unchanged } from "./resource";
+import { isUnknown } from "./unknown";
+
+const schema = z.object({
+  ...serviceShape,
+  owner: ownerSchema,
+  snapshot: z.string(),
+  models: z.string().optional(),
+  arguments: argumentsSchema.default([]),
+  environmentVariables: environmentVariablesSchema.default({}),
+  health: healthSchema.omit({ timeout: true }).extend({ smoke: z.union([z.string(), workflowSchema]).optional() }),
+});
+
+type Inputs = z.output<typeof schema>;
+interface Outputs {
+  readonly revision: number;
+}
+
+/** What instances start with. A change of any of it is a new release: the old one is replaced, create before delete. */
+export const release: ResourceDefinition<Inputs, Outputs> = {
+  schema,
+  replaceOn: ["directory", "service", "owner", "snapshot", "models", "arguments", "environmentVariables", "health"],
+  check: async (inputs) => {
+    if (isUnknown(inputs.health)) return { inputs, problems: [] };
+    const { smoke, ...health } = inputs.health;
+    const problems = isUnknown(inputs.snapshot) ? [] : await pinProblems(inputs.snapshot);
+    if (smoke === undefined || isUnknown(smoke)) return { inputs, problems };
+    try {
+      // The workflow itself is the input, not its path: editing the file is a new release.
+      return { inputs: { ...inputs, health: { ...health, smoke: readWorkflow(smoke) } }, problems };
+    } catch (error) {
+      return { inputs, problems: [...problems, { path: "health.smoke", reason: (error as Error).message }] };
+    }
+  },
+  live: async (id, state) => {
+    // A platform that does not run is mended by its instances; one that has lost the release needs another.
+    const service = await lookUpService(state);
+    const lost = service !== null && !service.releases.some((known) => known.id === id && !isRemoved(known));
+    return lost ? { changes: true, replaces: ["service"] } : unchanged;
+  },
+  create: async (inputs, { assertEngine }) => {
+    const supervisor = await supervisorOf(inputs);
+    await assertEngine();
+    const { id, revision } = await supervisor.createRelease(inputs.service, {
+      owner: inputs.owner,
+      spec: specOf(inputs),
+    });
+    return { id, outputs: { revision } };
+  },
+  update: async (_id, { revision }) => ({ revision }),
+  delete: async (id, state) => (await supervisorOf(state)).removeRelease(state.service, id),
+  read: async (id, state) => {
+    const service = await (await supervisorOf(state)).service(state.service);
+    const known = service?.releases.find((candidate) => candidate.id === id);
+    return known === undefined || isRemoved(known) ? null : { revision: known.revision };
+  },
+};
+
+function isRemoved({ events }: { readonly events: readonly { readonly event: string }[] }): boolean {
+  return events.some(({ event }) => event === "removed" || event === "abandoned");
+}
+
+function specOf(inputs: Inputs): ReleaseSpec {
+  const { startTimeout, stableFor, smoke, smokeTimeout, acceptFailing } = inputs.health;
+  return {
+    snapshot: inputs.snapshot,
+    models: inputs.models === undefined ? null : resolve(inputs.models),
+    arguments: inputs.arguments,
+    environmentVariables: inputs.environmentVariables,
+    health: {
+      startTimeout,
+      stableFor,
+      smoke: typeof smoke === "object" ? smoke : null,
+      smokeTimeout,
+      acceptFailing,
+    },
+  };
+}

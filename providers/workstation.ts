@@ -1,0 +1,112 @@
+import { resolve } from "node:path";
+import { z } from "zod";
+import type { WorkstationDeclaration, WorkstationState } from "../runtime/supervisor";
+import { durationSchema } from "../runtime/units";
+import { waitFor } from "../runtime/waiting";
+import type { Context } from "./context";
+import { declarationProblems } from "./declarations";
+import {
+  argumentsSchema,
+  type Declaration,
+  environmentSchema,
+  environmentVariablesSchema,
+  ownerSchema,
+  portSchema,
+} from "./declarations/common";
+import { localShape, runningSupervisorOf, supervisorOf } from "./local";
+import { changed, type ResourceDefinition, unchanged } from "./resource";
+
+const schema = z.object({
+  ...localShape,
+  workstation: z.string(),
+  owner: ownerSchema,
+  environment: environmentSchema,
+  state: z.enum(["running", "stopped"]).default("running"),
+  port: portSchema.optional(),
+  arguments: argumentsSchema.default([]),
+  environmentVariables: environmentVariablesSchema.default({}),
+  startTimeout: durationSchema,
+  stopTimeout: durationSchema,
+  /** What the whole program declares; looked at and not kept. */
+  declarations: z.array(z.custom<Declaration>()).optional(),
+});
+
+type Inputs = z.output<typeof schema>;
+interface Outputs {
+  readonly url: string;
+}
+
+/** Milliseconds by which a stop may outlast its time-out until the process is gone. */
+const stopMargin = 60_000;
+
+/** A ComfyUI that works in the environment itself. */
+export const workstation: ResourceDefinition<Inputs, Outputs> = {
+  schema,
+  replaceOn: ["directory", "workstation", "owner"],
+  ignore: ["declarations", "startTimeout"],
+  check: async ({ declarations = [], ...inputs }) => ({
+    inputs,
+    problems: await declarationProblems({ owner: inputs.owner, declarations }),
+  }),
+  live: async (_id, state) => {
+    const live = await (await runningSupervisorOf(state))?.workstation(state.workstation);
+    if (state.state === "stopped")
+      return live === undefined || live === null || live.phase === "stopped" ? unchanged : changed;
+    return live?.phase === "running" ? unchanged : changed;
+  },
+  create: async (inputs, context) => ({ id: inputs.workstation, outputs: await declare(inputs, context) }),
+  update: async (_id, _state, inputs, context) => declare(inputs, context),
+  delete: async (_id, state, { progress }) => {
+    progress("stopping, once the running prompt has ended");
+    await (await supervisorOf(state)).removeWorkstation(state.workstation);
+  },
+  read: async (_id, state) => {
+    const live = await (await supervisorOf(state)).workstation(state.workstation);
+    return live === null ? null : { url: live.url };
+  },
+};
+
+async function declare(inputs: Inputs, { progress, signal, assertEngine }: Context): Promise<Outputs> {
+  const { workstation: name, state, startTimeout, stopTimeout } = inputs;
+  const supervisor = await supervisorOf(inputs);
+  await assertEngine();
+  let seen = await supervisor.declareWorkstation(name, declarationOf(inputs));
+  const wanted = state === "running" ? "running" : "stopped";
+  await waitFor({
+    what: `workstation ${name} to be ${wanted}`,
+    deadline: state === "running" ? startTimeout + stopTimeout : stopTimeout + stopMargin,
+    progress,
+    signal,
+    seen: () => [seen.phase, seen.detail].filter(Boolean).join(": "),
+    look: async () => {
+      const now = await supervisor.workstation(name);
+      if (now === null) throw new Error(`workstation ${name} was removed by somebody else`);
+      seen = now;
+      if (state === "running" && now.phase === "failed") throw new Error(failure(now));
+      return now.phase === wanted ? true : undefined;
+    },
+  });
+  return { url: seen.url };
+}
+
+function declarationOf(inputs: Inputs): WorkstationDeclaration {
+  const { owner, environment, state, port = null, environmentVariables, stopTimeout } = inputs;
+  return {
+    owner,
+    root: resolve(environment.root),
+    layout: environment.layout,
+    port,
+    arguments: inputs.arguments,
+    environmentVariables,
+    state,
+    stopDeadline: stopTimeout,
+  };
+}
+
+function failure({ name, evidence, log }: WorkstationState): string {
+  const output = evidence?.traceback?.split("\n") ?? evidence?.logTail.slice(-15) ?? [];
+  return [
+    `workstation ${name} does not start: ${evidence?.reason ?? `see ${log}`}`,
+    ...output.map((line) => `    ${line}`),
+  ].join("\n");
+}
