@@ -1,0 +1,210 @@
+import { execFileSync, spawn } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { findSupervisor, type ServiceState, type SupervisorClient } from "../../runtime/supervisor";
+import { addPlugin, type PluginSource, standInSource } from "./stand-in";
+
+const repository = resolve(__dirname, "../..");
+
+export interface Run {
+  readonly code: number | null;
+  readonly stdout: string;
+  /** Both streams, in the order of their arrival. */
+  readonly output: string;
+}
+
+/** What `defaultProgram` declares; `service` and the others are passed on to `ComfyUIProject`. */
+export interface ProjectDeclaration {
+  readonly count: number;
+  readonly workstation?: object;
+  readonly snapshot?: object;
+  readonly service?: object;
+}
+
+/** Health settings by which a test does not wait longer than it has to. */
+export const quickHealth = { stableFor: "200ms", timeout: "60s", startTimeout: "30s" };
+
+const defaultProgram = `
+const { readFileSync } = require("node:fs");
+const { ComfyUIProject, fixed, local } = require("pulumi-comfyui");
+const { count, ...rest } = JSON.parse(readFileSync("declaration.json", "utf8"));
+const platform = local({ directory: "platform" });
+const project = new ComfyUIProject("studio", { platform, environment: "studio", store: "store", scaling: fixed(count), ...rest });
+module.exports = {
+  serviceUrl: project.service.url,
+  workstationUrl: project.workstation.url,
+  release: project.service.release,
+  snapshot: project.snapshot.reference,
+};
+`;
+
+/** A Pulumi project in a folder of its own, run by the real engine with a local backend. */
+export class PulumiProject implements AsyncDisposable {
+  readonly stack = "test";
+
+  private constructor(readonly folder: string) {}
+
+  static create({ program = defaultProgram, name = "engine-test" } = {}): PulumiProject {
+    const project = new PulumiProject(mkdtempSync(join(tmpdir(), "pulumi-comfyui-engine-")));
+    const { folder } = project;
+    writeFileSync(join(folder, "Pulumi.yaml"), `name: ${name}\nruntime: nodejs\n`);
+    writeFileSync(join(folder, "package.json"), '{ "main": "index.js" }\n');
+    project.writeProgram(program);
+    mkdirSync(join(folder, "state"));
+    mkdirSync(join(folder, "node_modules"));
+    symlinkSync(join(repository, "node_modules/@pulumi"), join(folder, "node_modules/@pulumi"));
+    symlinkSync(repository, join(folder, "node_modules/pulumi-comfyui"));
+    execFileSync("pulumi", ["stack", "init", project.stack, "--non-interactive"], {
+      cwd: folder,
+      env: project.environmentVariables,
+      stdio: "pipe",
+    });
+    return project;
+  }
+
+  get environmentVariables(): NodeJS.ProcessEnv {
+    return {
+      ...process.env,
+      PULUMI_BACKEND_URL: pathToFileURL(join(this.folder, "state")).href,
+      PULUMI_CONFIG_PASSPHRASE: "test",
+      PULUMI_HOME: join(this.folder, "pulumi-home"),
+      PULUMI_STACK: this.stack,
+      XDG_CACHE_HOME: join(this.folder, "cache"),
+      CI: "true",
+      NO_COLOR: "1",
+    };
+  }
+
+  /** The folder of the environment that the default program declares. */
+  get environment(): string {
+    return join(this.folder, "studio");
+  }
+  get platform(): string {
+    return join(this.folder, "platform");
+  }
+  get store(): string {
+    return join(this.folder, "store");
+  }
+
+  writeProgram(program: string): void {
+    writeFileSync(join(this.folder, "index.js"), program);
+  }
+
+  declare(declaration: ProjectDeclaration): void {
+    writeFileSync(join(this.folder, "declaration.json"), JSON.stringify(declaration));
+  }
+
+  /** Makes an environment of the stand-in, an empty virtual environment and the plugins. */
+  makeEnvironment(plugins: Readonly<Record<string, PluginSource>>, folder = this.environment): void {
+    cpSync(standInSource, join(folder, "ComfyUI"), {
+      recursive: true,
+      filter: (path) => !path.includes("__pycache__"),
+    });
+    execFileSync("python3", ["-m", "venv", "--without-pip", join(folder, "venv")]);
+    mkdirSync(join(folder, "ComfyUI/custom_nodes"), { recursive: true });
+    this.writePlugins(plugins, folder);
+  }
+
+  writePlugins(plugins: Readonly<Record<string, PluginSource>>, folder = this.environment): void {
+    for (const [name, source] of Object.entries(plugins)) addPlugin(join(folder, "ComfyUI"), name, source);
+  }
+
+  removePlugin(name: string): void {
+    rmSync(join(this.environment, "ComfyUI/custom_nodes", name), { recursive: true });
+  }
+
+  /** Runs `pulumi`, without a terminal; never throws for what the command says. */
+  run(...args: readonly string[]): Promise<Run> {
+    return new Promise((done, failed) => {
+      const child = spawn("pulumi", [...args, "--non-interactive"], {
+        cwd: this.folder,
+        env: this.environmentVariables,
+        stdio: ["ignore", "pipe", "pipe"],
+      });
+      let stdout = "";
+      let output = "";
+      child.stdout.setEncoding("utf8").on("data", (text: string) => {
+        stdout += text;
+        output += text;
+      });
+      child.stderr.setEncoding("utf8").on("data", (text: string) => {
+        output += text;
+      });
+      child.once("error", failed);
+      child.once("close", (code) => done({ code, stdout, output }));
+    });
+  }
+
+  preview(...args: readonly string[]): Promise<Run> {
+    return this.run("preview", ...args);
+  }
+
+  up(...args: readonly string[]): Promise<Run> {
+    return this.run("up", "--yes", "--skip-preview", ...args);
+  }
+
+  async mustUp(...args: readonly string[]): Promise<Run> {
+    const run = await this.up(...args);
+    if (run.code !== 0) throw new Error(`pulumi up ended with ${run.code}:\n${run.output}`);
+    return run;
+  }
+
+  async destroy(): Promise<Run> {
+    return this.run("destroy", "--yes", "--skip-preview");
+  }
+
+  async outputs(): Promise<Readonly<Record<string, string>>> {
+    const { code, stdout, output } = await this.run("stack", "output", "--json");
+    if (code !== 0) throw new Error(output);
+    return JSON.parse(stdout);
+  }
+
+  async supervisor(): Promise<SupervisorClient> {
+    const supervisor = await findSupervisor(this.platform);
+    if (supervisor === null) throw new Error(`no supervisor runs for ${this.platform}`);
+    return supervisor;
+  }
+
+  async service(name = "studio"): Promise<ServiceState> {
+    const service = await (await this.supervisor()).service(name);
+    if (service === null) throw new Error(`there is no service ${name}`);
+    return service;
+  }
+
+  /** Processes that still have this project's folder in their command line or environment. */
+  processes(): readonly string[] {
+    const own = String(process.pid);
+    return execFileSync("ps", ["-eo", "pid=,args="], { encoding: "utf8" })
+      .split("\n")
+      .filter((line) => line.includes(this.folder) && !line.trim().startsWith(own));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (existsSync(this.platform)) await (await findSupervisor(this.platform))?.shutdown({ force: true });
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** How often each step stands in a run's summary, for example `{ create: 3, same: 2 }`. */
+export function stepsOf({ output }: Run): Readonly<Record<string, number>> {
+  const steps: Record<string, number> = {};
+  const words = {
+    created: "create",
+    updated: "update",
+    deleted: "delete",
+    replaced: "replace",
+    unchanged: "same",
+  } as const;
+  for (const [, count, word] of output.matchAll(
+    /^\s+(?:[+~-]+ )?(\d+) (created|updated|deleted|replaced|unchanged)$/gm,
+  )) {
+    if (word !== undefined) steps[words[word as keyof typeof words]] = Number(count);
+  }
+  return steps;
+}
+
+export function readText(path: string): string {
+  return readFileSync(path, "utf8");
+}
