@@ -19,6 +19,8 @@ export interface StandInOptions {
   readonly port?: number;
   /** Base directory to use, which then outlives the process. Default: a new one that goes with it. */
   readonly base?: string;
+  /** Folder with `main.py`. Default: the stand-in as it is in the examples. */
+  readonly source?: string;
   /** Interpreter. Default `python3`. */
   readonly python?: string;
   readonly environment?: Readonly<Record<string, string>>;
@@ -90,7 +92,7 @@ export function spawnStandIn(options: StandInOptions = {}): StartingStandIn {
   const child = spawn(
     options.python ?? "python3",
     [
-      join(standInSource, "main.py"),
+      join(options.source ?? standInSource, "main.py"),
       ...["--listen", "127.0.0.1", "--port", String(options.port ?? 0), "--base-directory", base],
       ...["--database-url", `sqlite:///${join(base, "user", "comfyui.db")}`],
       ...(options.arguments ?? []),
