@@ -1,8 +1,10 @@
 /**
  * A plugin with a node for each way in which a prompt can go: `TestAddOne` returns at once, `TestSlow` takes its time
- * (`progress`: reports every 0.1 s and can be interrupted; `sleep`: one call that cannot), `TestFail` raises.
+ * (`progress`: reports every 0.1 s and can be interrupted; `sleep`: one call that cannot), `TestWait` ends when a file
+ * exists, without ever asking whether it is interrupted, `TestFail` raises.
  */
 export const workingPlugin = `
+import os
 import time
 
 import comfy.utils
@@ -56,6 +58,26 @@ class TestSlow:
         return {"ui": {"value": [value]}, "result": (value,)}
 
 
+class TestWait:
+    CATEGORY = "test"
+    FUNCTION = "run"
+    RETURN_TYPES = ("INT",)
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"file": ("STRING", {})}}
+
+    @classmethod
+    def IS_CHANGED(cls, **_inputs):
+        return float("nan")
+
+    def run(self, file):
+        while not os.path.exists(file):
+            time.sleep(0.01)
+        return {"ui": {"value": [0]}, "result": (0,)}
+
+
 class TestFail:
     CATEGORY = "test"
     FUNCTION = "run"
@@ -70,7 +92,7 @@ class TestFail:
         raise RuntimeError(message)
 
 
-NODE_CLASS_MAPPINGS = {"TestAddOne": TestAddOne, "TestSlow": TestSlow, "TestFail": TestFail}
+NODE_CLASS_MAPPINGS = {"TestAddOne": TestAddOne, "TestSlow": TestSlow, "TestWait": TestWait, "TestFail": TestFail}
 NODE_DISPLAY_NAME_MAPPINGS = {"TestAddOne": "Test: add one"}
 `;
 
