@@ -1,4 +1,5 @@
 export { connectSupervisor, findSupervisor, SupervisorClient } from "./client";
+export { isFree as isPortFree } from "./ports";
 export type * from "./protocol";
 export { protocolVersion } from "./protocol";
 export {

@@ -103,13 +103,23 @@ export function adoptProcess(identity: ProcessIdentity): RunningProcess | null {
 
 /** Live processes of this user which carry the mark, group leaders first. */
 export function findMarked(mark: string): readonly ProcessIdentity[] {
-  const wanted = `${markVariable}=${mark}`;
+  return findMarkedAs((found) => found === mark);
+}
+
+/** Live processes of this user whose mark is a path below a directory, group leaders first. */
+export function findMarkedBelow(directory: string): readonly ProcessIdentity[] {
+  return findMarkedAs((found) => found.startsWith(`${directory}/`));
+}
+
+function findMarkedAs(wanted: (mark: string) => boolean): readonly ProcessIdentity[] {
+  const prefix = `${markVariable}=`;
   const found: { identity: ProcessIdentity; leads: boolean }[] = [];
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     try {
       if (statSync(`/proc/${name}`).uid !== process.getuid?.()) continue;
-      if (!readFileSync(`/proc/${name}/environ`, "latin1").split("\0").includes(wanted)) continue;
+      const variables = readFileSync(`/proc/${name}/environ`, "utf8").split("\0");
+      if (!variables.some((text) => text.startsWith(prefix) && wanted(text.slice(prefix.length)))) continue;
     } catch {
       continue; // It ended meanwhile, or is of another user.
     }

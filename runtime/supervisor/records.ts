@@ -52,8 +52,14 @@ export interface StoredWorkstation {
   readonly removing: boolean;
   /** Identity of its process and how often one was started, beyond the end of the supervisor. */
   readonly process: { readonly pid: number; readonly startTime: string } | null;
+  /** Where the process listens, which may be another port than the one that is declared by now. */
+  readonly processPort: number | null;
+  /** Whether the process has answered since its start. */
+  readonly booted: boolean;
   /** What the process was started with, to tell whether a declaration needs another start. */
   readonly startedWith: string | null;
+  /** Identity of each plugin's content just before the start. */
+  readonly hashes: Readonly<Record<string, string>>;
   readonly restarts: number;
 }
 

@@ -1,0 +1,63 @@
+import { lstatSync, mkdirSync, renameSync, statSync, symlinkSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { formatSize } from "../units";
+import { isMissing, removeTree } from "./files";
+import type { RestoredEnvironment } from "./restored";
+
+/** How many files a message names. */
+const mostNamed = 10;
+
+/** The folder that holds an instance's model files, or null when they travelled with the snapshot. */
+export function modelsFolder({ models }: RestoredEnvironment, declared: string | null): string | null {
+  return declared ?? (models.mode === "included" ? null : models.root);
+}
+
+/**
+ * What of the recorded model files is missing or has another size in a folder; one text a file. A workflow that needs one would
+ * be refused only when a user sends it.
+ */
+export function missingModels({ models }: RestoredEnvironment, folder: string): readonly string[] {
+  return models.files.flatMap(({ path, size }) => {
+    const found = sizeOf(join(folder, path));
+    if (found === null) return [`${path} is missing`];
+    return found === size
+      ? []
+      : [`${path} has ${found} bytes (${formatSize(found)}) instead of ${size} (${formatSize(size)})`];
+  });
+}
+
+/** The reason of a failure that names what is wrong with the models. */
+export function modelsReason(folder: string, problems: readonly string[]): string {
+  const more = problems.length > mostNamed ? ` and ${problems.length - mostNamed} more` : "";
+  return `${folder} does not hold the models that the snapshot recorded: ${problems.slice(0, mostNamed).join("; ")}${more}`;
+}
+
+/** Makes the environment's models folder a link to the given one. Everything of the environment is the instance's own copy. */
+export async function linkModels({ location }: RestoredEnvironment, folder: string): Promise<void> {
+  const link = join(location.root, location.layout.models);
+  mkdirSync(dirname(link), { recursive: true });
+  const temporary = `${link}.link`;
+  await removeTree(temporary);
+  symlinkSync(folder, temporary);
+  if (isFolder(link)) await removeTree(link);
+  renameSync(temporary, link);
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return lstatSync(path).isDirectory();
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}
+
+function sizeOf(path: string): number | null {
+  try {
+    return statSync(path).size;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return null;
+    throw error;
+  }
+}

@@ -1,0 +1,299 @@
+import { randomBytes } from "node:crypto";
+import { renameSync } from "node:fs";
+import { join } from "node:path";
+import { Background } from "./background";
+import { pause } from "./bell";
+import { isMissing, namesIn, readJson, removeTree } from "./files";
+import type { Folders } from "./folders";
+import { type Journal, reasonOf } from "./journal";
+import { PortBook } from "./port-book";
+import { capLog } from "./process-log";
+import { killMarked } from "./processes";
+import type {
+  Claim,
+  Owner,
+  PlatformState,
+  SupervisorAbout,
+  WorkstationDeclaration,
+  WorkstationState,
+} from "./protocol";
+import type { StoredService } from "./records";
+import { RefusedError } from "./refusal";
+import { ownerName, sameOwner } from "./releases";
+import { Serial } from "./serial";
+import { type ClaimRequest, Service } from "./service";
+import { holderOf, Workstation } from "./workstation";
+import { readWorkstation } from "./workstation-record";
+
+/** Milliseconds for which one request waits for a workstation that is being removed; the client asks again. */
+const removalWait = 20_000;
+/** Milliseconds between two looks whether it has gone. */
+const removalInterval = 100;
+
+/** All that a supervisor looks after. */
+export class Platform {
+  private readonly services = new Map<string, Service>();
+  private readonly workstations = new Map<string, Workstation>();
+  private readonly turns = new Map<string, Serial>();
+  private readonly ports = new PortBook();
+  private readonly restores = new Background();
+  private readonly scans = new Background();
+
+  private constructor(
+    private readonly folders: Folders,
+    private readonly journal: Journal,
+  ) {}
+
+  /** Takes over what is recorded in the directory. */
+  static async load(folders: Folders, journal: Journal): Promise<Platform> {
+    const platform = new Platform(folders, journal);
+    for (const name of await namesIn(folders.services)) {
+      const own = folders.service(name);
+      const stored = readJson<StoredService>(own.record);
+      if (stored !== null) platform.services.set(name, await Service.load(platform.serviceContext(name), stored));
+      else await platform.removeLeftOver(own.root);
+    }
+    for (const name of await namesIn(folders.workstations)) {
+      const own = folders.workstation(name);
+      const stored = readWorkstation(own);
+      if (stored !== null) platform.workstations.set(name, new Workstation(platform.workstationContext(name), stored));
+      else await platform.removeLeftOver(own.root);
+    }
+    await platform.removeUnusedRestores();
+    return platform;
+  }
+
+  /** Whether there is nothing left to look after. */
+  get empty(): boolean {
+    this.forgetGone();
+    return this.services.size === 0 && this.workstations.size === 0;
+  }
+
+  get contents(): string {
+    this.forgetGone();
+    return [
+      ...[...this.services.keys()].map((name) => `service ${name}`),
+      ...[...this.workstations.keys()].map((name) => `workstation ${name}`),
+    ].join(", ");
+  }
+
+  async state(about: SupervisorAbout): Promise<PlatformState> {
+    this.forgetGone();
+    const [services, workstations] = await Promise.all([
+      Promise.all([...this.services.values()].map((service) => service.state())),
+      Promise.all([...this.workstations.values()].map((workstation) => workstation.state())),
+    ]);
+    return { about, services, workstations };
+  }
+
+  /** @throws {RefusedError} `not-found` */
+  service(name: string): Service {
+    const service = this.services.get(name);
+    if (service !== undefined) return service;
+    throw new RefusedError("not-found", `nobody has claimed a service ${name} in ${this.folders.directory}`);
+  }
+
+  /** Changes a service; one change at a time. */
+  change<T>(name: string, operation: (service: Service) => Promise<T> | T): Promise<T> {
+    return this.inTurn(`service ${name}`, async () => operation(this.service(name)));
+  }
+
+  claim(name: string, request: ClaimRequest): Promise<Claim> {
+    return this.inTurn(`service ${name}`, async () => {
+      const known = this.services.get(name);
+      if (known !== undefined) return known.claim(request);
+      const service = Service.create(this.serviceContext(name), request);
+      this.services.set(name, service);
+      this.journal(`service ${name}: claimed by ${ownerName(request.owner)}`);
+      return (await service.state()).claim;
+    });
+  }
+
+  releaseClaim(name: string, owner: Owner): Promise<void> {
+    return this.inTurn(`service ${name}`, async () => {
+      const service = this.services.get(name);
+      if (service === undefined) return;
+      await service.remove(owner);
+      this.services.delete(name);
+      this.journal(`service ${name}: given up`);
+      await this.removeUnusedRestores();
+    });
+  }
+
+  /** Stops a service's gateway; nothing to do when there is none. */
+  removeGateway(name: string): Promise<void> {
+    return this.inTurn(`service ${name}`, async () => this.services.get(name)?.removeGateway());
+  }
+
+  /** Removes a release; nothing to do when there is none. */
+  removeRelease(name: string, release: string): Promise<void> {
+    return this.inTurn(`service ${name}`, async () => {
+      const service = this.services.get(name);
+      if (service === undefined) return;
+      await service.removeRelease(release);
+      await this.removeUnusedRestores();
+    });
+  }
+
+  async workstation(name: string): Promise<WorkstationState> {
+    return this.knownWorkstation(name).state();
+  }
+
+  declareWorkstation(name: string, declaration: WorkstationDeclaration): Promise<WorkstationState> {
+    return this.inTurn(`workstation ${name}`, async () => {
+      this.forgetGone();
+      const known = this.workstations.get(name);
+      if (known !== undefined) this.demandOwner(name, known, declaration.owner);
+      for (const [other, workstation] of this.workstations) {
+        if (other === name || workstation.root !== declaration.root) continue;
+        throw new RefusedError(
+          "invalid",
+          `the environment ${declaration.root} is already the workstation ${other}'s: two servers would write to the same folders`,
+        );
+      }
+      const port = await this.workstationPort(name, known, declaration.port);
+      if (known !== undefined) {
+        known.declare(declaration, port);
+        return known.state();
+      }
+      const workstation = new Workstation(this.workstationContext(name), {
+        format: 1,
+        declaration,
+        port,
+        plugins: null,
+        removing: false,
+        process: null,
+        processPort: null,
+        booted: false,
+        startedWith: null,
+        hashes: {},
+        restarts: 0,
+      });
+      // Written before it is looked after: what is not on disk does not exist for the next supervisor.
+      workstation.declare(declaration, port);
+      this.workstations.set(name, workstation);
+      return workstation.state();
+    });
+  }
+
+  /** Stops and forgets a workstation; false when that takes longer than one request may wait. */
+  async removeWorkstation(name: string): Promise<boolean> {
+    const workstation = this.workstations.get(name);
+    if (workstation === undefined) return true;
+    workstation.remove();
+    const began = performance.now();
+    while (!workstation.gone) {
+      if (performance.now() - began > removalWait) return false;
+      await pause(removalInterval, new AbortController().signal);
+    }
+    this.forgetGone();
+    return true;
+  }
+
+  async restartWorkstation(name: string): Promise<WorkstationState> {
+    const workstation = this.knownWorkstation(name);
+    workstation.restart();
+    return workstation.state();
+  }
+
+  /** Keeps every log small. */
+  capLogs(): void {
+    const logs = [
+      ...[...this.services.values()].flatMap(({ logs: own }) => own),
+      ...[...this.workstations.values()].map(({ log }) => log),
+      this.folders.log,
+    ];
+    for (const log of logs) capLog(log);
+  }
+
+  /** Stops looking after everything; all processes go on. */
+  async detach(): Promise<void> {
+    await Promise.all([...this.services.values(), ...this.workstations.values()].map((kept) => kept.detach()));
+    await Promise.all([this.restores.close(), this.scans.close()]);
+  }
+
+  private inTurn<T>(name: string, operation: () => Promise<T>): Promise<T> {
+    const serial = this.turns.get(name) ?? new Serial();
+    this.turns.set(name, serial);
+    return serial.run(operation);
+  }
+
+  private async workstationPort(
+    name: string,
+    known: Workstation | undefined,
+    declared: number | null,
+  ): Promise<number> {
+    const holder = holderOf(name);
+    if (declared !== null) {
+      if (!known?.holds(declared)) await this.ports.demand(declared, holder);
+      return declared;
+    }
+    if (known === undefined) return this.ports.choose(holder);
+    if (known.holds(known.port) || (await this.ports.takenBy(known.port, holder)) === null) return known.port;
+    return this.ports.choose(holder);
+  }
+
+  private demandOwner(name: string, known: Workstation, owner: Owner): void {
+    if (sameOwner(known.owner, owner)) return;
+    throw new RefusedError(
+      "owned-by-another",
+      `the workstation ${name} belongs to the stack ${ownerName(known.owner)}, not to ${ownerName(owner)}: give it another name, or remove it there`,
+      { owner: known.owner },
+    );
+  }
+
+  private knownWorkstation(name: string): Workstation {
+    this.forgetGone();
+    const workstation = this.workstations.get(name);
+    if (workstation !== undefined) return workstation;
+    throw new RefusedError("not-found", `there is no workstation ${name} in ${this.folders.directory}`);
+  }
+
+  private forgetGone(): void {
+    for (const [name, workstation] of this.workstations) if (workstation.gone) this.workstations.delete(name);
+  }
+
+  private serviceContext(name: string) {
+    const { folders, restores, ports, journal } = this;
+    return { name, folders: folders.service(name), cache: folders.cache, restores, ports, journal };
+  }
+
+  private workstationContext(name: string) {
+    const { folders, scans, ports, journal } = this;
+    return { name, folders: folders.workstation(name), scans, ports, journal };
+  }
+
+  /** Removes complete restores of snapshots that no release can start from any more. */
+  private async removeUnusedRestores(): Promise<void> {
+    const { cache } = this.folders;
+    const needed = new Set([...this.services.values()].flatMap(({ snapshots }) => snapshots));
+    for (const name of await namesIn(cache)) {
+      if (/^[0-9a-f]{64}$/.test(name) && !needed.has(name)) this.setAside(join(cache, name));
+    }
+    for (const name of await namesIn(cache)) {
+      if (!name.endsWith(asideSuffix)) continue;
+      try {
+        await removeTree(join(cache, name));
+      } catch (error) {
+        this.journal(`${join(cache, name)} could not be removed, and stays: ${reasonOf(error)}`);
+      }
+    }
+  }
+
+  /** Renamed first: a release of the same snapshot that comes meanwhile must not find a part of it. */
+  private setAside(path: string): void {
+    try {
+      renameSync(path, `${path}.${randomBytes(4).toString("hex")}${asideSuffix}`);
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+    }
+  }
+
+  private async removeLeftOver(root: string): Promise<void> {
+    this.journal(`${root}: removes what has no record`);
+    killMarked(root);
+    await removeTree(root);
+  }
+}
+
+const asideSuffix = ".unused";

@@ -1,0 +1,103 @@
+import { createHash, randomInt } from "node:crypto";
+import type { Owner, ReleaseEventName, ReleaseSpec } from "./protocol";
+import type { StoredRelease, StoredService } from "./records";
+
+/** How many releases a service remembers. */
+const mostRemembered = 200;
+const letters = "abcdefghijklmnopqrstuvwxyz0123456789";
+
+/** Identity of a spec: equal for two specs of equal meaning, whatever the order of their properties. */
+export function specHash(spec: ReleaseSpec): string {
+  return createHash("sha256").update(canonicalJson(spec)).digest("hex");
+}
+
+export function sameOwner(a: Owner, b: Owner): boolean {
+  return a.organization === b.organization && a.project === b.project && a.stack === b.stack;
+}
+
+/** How a person names an owner. */
+export function ownerName({ organization, project, stack }: Owner): string {
+  return `${organization}/${project}/${stack}`;
+}
+
+/** Whether nobody has asked for anything of a release since it was recorded: its creator may have been killed before hearing of it. */
+export function isUnconfirmed({ confirmed, events }: StoredRelease): boolean {
+  return !confirmed && events.every(({ event }) => event === "created");
+}
+
+export function hasServed({ events }: StoredRelease): boolean {
+  return events.some(({ event }) => event === "serving");
+}
+
+/** Whether a release will never have instances again. */
+export function isOver({ events }: StoredRelease): boolean {
+  return events.some(({ event }) => event === "removed" || event === "abandoned");
+}
+
+export function withEvent(release: StoredRelease, event: ReleaseEventName, at: string, detail?: string): StoredRelease {
+  return { ...release, events: [...release.events, { event, at, ...(detail === undefined ? {} : { detail }) }] };
+}
+
+/** The last of these events that a release has, or null. */
+export function lastOf({ events }: StoredRelease, names: readonly ReleaseEventName[]): ReleaseEventName | null {
+  return events.findLast(({ event }) => names.includes(event))?.event ?? null;
+}
+
+/** Replaces one release of a service. */
+export function withRelease(service: StoredService, changed: StoredRelease): StoredService {
+  return { ...service, releases: service.releases.map((release) => (release.id === changed.id ? changed : release)) };
+}
+
+/**
+ * Records a release: the newest of its owner that is equal and unconfirmed is adopted, any other unconfirmed one abandoned, and
+ * otherwise the next revision taken.
+ */
+export function recordRelease(
+  service: StoredService,
+  owner: Owner,
+  spec: ReleaseSpec,
+  at: string,
+): { readonly service: StoredService; readonly release: StoredRelease } {
+  const hash = specHash(spec);
+  const open = service.releases.filter((release) => isUnconfirmed(release) && sameOwner(release.owner, owner));
+  const adopted = open.findLast((release) => release.specHash === hash);
+  const settled = service.releases.map((release) =>
+    open.includes(release) && release !== adopted ? withEvent(release, "abandoned", at) : release,
+  );
+  if (adopted !== undefined) return { service: { ...service, releases: settled }, release: adopted };
+  const revision = service.revision + 1;
+  const release: StoredRelease = {
+    id: `r${revision}-${randomText(5)}`,
+    revision,
+    owner,
+    specHash: hash,
+    spec,
+    count: 0,
+    drain: null,
+    events: [{ event: "created", at }],
+    confirmed: false,
+  };
+  return { service: { ...service, revision, releases: forget([...settled, release]) }, release };
+}
+
+/** Lets go of the oldest releases that are over. */
+function forget(releases: readonly StoredRelease[]): readonly StoredRelease[] {
+  let surplus = releases.length - mostRemembered;
+  return releases.filter((release) => {
+    if (surplus <= 0 || !isOver(release)) return true;
+    surplus--;
+    return false;
+  });
+}
+
+function randomText(length: number): string {
+  return Array.from({ length }, () => letters[randomInt(letters.length)]).join("");
+}
+
+function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_, inner: unknown) =>
+    inner !== null && typeof inner === "object" && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
+}

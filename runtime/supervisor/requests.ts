@@ -1,0 +1,83 @@
+import { z } from "zod";
+import type { GatewayDeclaration, Owner, ReleaseSpec, ServiceSettings, WorkstationDeclaration } from "./protocol";
+
+const milliseconds = z.int().nonnegative();
+const absolutePath = z.string().regex(/^\//, "is not an absolute path");
+const port = z.int().min(1).max(65_535);
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "is not a SHA-256 in hex");
+/** Names become names of folders. */
+export const nameSchema = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
+    "is not a name: 1 to 63 letters, digits, dots, dashes and underscores, the first a letter or digit",
+  );
+
+const environmentVariables = z.record(z.string().regex(/^[A-Za-z_]\w*$/), z.string());
+/** What the supervisor itself sets for an instance. */
+const reserved = /^--(?:port|listen|base-directory|(?:input|output|temp|user)-directory|database-url)(?:=|$)/;
+const instanceArgument = z
+  .string()
+  .refine((argument) => !reserved.test(argument), "is set for each instance by the supervisor and cannot be declared");
+
+const layout = z.object({
+  comfyui: z.string(),
+  plugins: z.string(),
+  dependencies: z.string(),
+  cache: z.string(),
+  models: z.string(),
+});
+
+export const ownerSchema: z.ZodType<Owner> = z.object({
+  organization: z.string().min(1),
+  project: z.string().min(1),
+  stack: z.string().min(1),
+});
+
+const settingsSchema: z.ZodType<ServiceSettings> = z.object({
+  drain: z.object({ deadline: milliseconds, onDeadline: z.enum(["keep", "stop"]) }),
+});
+
+const specSchema: z.ZodType<ReleaseSpec> = z.object({
+  snapshot: z.string().regex(/^\/.*#sha256:[0-9a-f]{64}$/, "is not <absolute folder>#sha256:<64 hex digits>"),
+  models: absolutePath.nullable(),
+  arguments: z.array(instanceArgument),
+  environmentVariables,
+  health: z.object({
+    startTimeout: milliseconds,
+    stableFor: milliseconds,
+    smoke: z.record(z.string(), z.unknown()).nullable(),
+    smokeTimeout: milliseconds,
+    acceptFailing: z.array(z.string()),
+  }),
+});
+
+export const claimSchema = z.object({ owner: ownerSchema, settings: settingsSchema, takeover: z.boolean() });
+export const releaseClaimSchema = z.object({ owner: ownerSchema });
+export const createReleaseSchema = z.object({ owner: ownerSchema, spec: specSchema });
+export const countSchema = z.object({ count: z.int().nonnegative().max(1000) });
+export const targetSchema = z.object({ release: z.string(), expectedServing: z.string().nullable() });
+export const shutdownSchema = z.object({ force: z.boolean() });
+export const eventSchema = z.object({
+  event: z.enum(["created", "started", "proven", "failed", "serving", "draining", "drained", "removed", "abandoned"]),
+  detail: z.string().optional(),
+});
+
+export const gatewaySchema: z.ZodType<GatewayDeclaration> = z.object({
+  port: port.nullable(),
+  apiKeyHashes: z.array(sha256),
+  maximumBodySize: z.int().positive(),
+  resultRetention: milliseconds,
+  maximumSpoolSize: z.int().nonnegative(),
+});
+
+export const workstationSchema: z.ZodType<WorkstationDeclaration> = z.object({
+  owner: ownerSchema,
+  root: absolutePath,
+  layout,
+  port: port.nullable(),
+  arguments: z.array(z.string()),
+  environmentVariables,
+  state: z.enum(["running", "stopped"]),
+  stopDeadline: milliseconds,
+});

@@ -1,0 +1,27 @@
+import { isDeepStrictEqual } from "node:util";
+import type { TargetInstance, Targets } from "../gateway/targets";
+import { readJson, writeJson } from "./files";
+import type { ServiceFolders } from "./folders";
+
+/** What the gateway of a service is told, in a file that it watches. The generation rises over the supervisor's end. */
+export class TargetsFile {
+  private targets: Targets;
+
+  constructor(private readonly folders: ServiceFolders) {
+    this.targets = readJson<Targets>(folders.targets) ?? { generation: 0, serving: null, instances: [] };
+  }
+
+  get generation(): number {
+    return this.targets.generation;
+  }
+
+  /** Writes what changed; nothing when nothing did. Returns the generation that has it. */
+  publish(serving: string | null, instances: readonly TargetInstance[]): number {
+    const { generation, ...before } = this.targets;
+    if (generation > 0 && isDeepStrictEqual(before, { serving, instances })) return generation;
+    const targets = { generation: generation + 1, serving, instances };
+    writeJson(this.folders.targets, targets);
+    this.targets = targets;
+    return targets.generation;
+  }
+}
