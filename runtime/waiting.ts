@@ -27,7 +27,15 @@ export interface Wait<T> extends Partial<Watch> {
 }
 
 /** Waits for a condition; fails at its deadline with what it waited for and what it saw last. */
-export async function waitFor<T>({ what, deadline, interval = 100, look, seen, progress, signal }: Wait<T>): Promise<T> {
+export async function waitFor<T>({
+  what,
+  deadline,
+  interval = 100,
+  look,
+  seen,
+  progress,
+  signal,
+}: Wait<T>): Promise<T> {
   const started = performance.now();
   let reported = "";
   for (;;) {
@@ -41,6 +49,12 @@ export async function waitFor<T>({ what, deadline, interval = 100, look, seen, p
     if (performance.now() - started >= deadline) {
       throw new DeadlineError(`gave up after ${formatDuration(deadline)} ${message}`);
     }
-    await delay(interval, undefined, signal ? { signal } : {});
+    try {
+      await delay(interval, undefined, signal ? { signal } : {});
+    } catch (error) {
+      // The timer's own AbortError only wraps the reason.
+      signal?.throwIfAborted();
+      throw error;
+    }
   }
 }

@@ -89,7 +89,9 @@ export class ComfyUI {
     await (await this.request("/history", cheapTimeout, { delete: [promptId] })).arrayBuffer();
   }
 
-  async interrupt(promptId: string): Promise<void> {
+  /** Takes a prompt out of the queue, or stops it where it runs. A node in one long call ends first. */
+  async withdraw(promptId: string): Promise<void> {
+    await (await this.request("/queue", cheapTimeout, { delete: [promptId] })).arrayBuffer();
     await (await this.request("/interrupt", cheapTimeout, { prompt_id: promptId })).arrayBuffer();
   }
 

@@ -30,7 +30,8 @@ export interface ProofRequest {
 
 export type Proof =
   | {
-      readonly proven: true /** What a person may want to know although it is no fault. */;
+      readonly proven: true;
+      /** What a person may want to know although it is no fault. */
       readonly remarks: readonly string[];
     }
   | { readonly proven: false; readonly finding: Finding };
@@ -41,6 +42,9 @@ const objectInfoDeadline = 120_000;
 /**
  * Proves a ComfyUI process from beside it: it answers, its plugins are in the states that they have to be in, the smoke
  * workflow runs to a result, and it goes on answering. An HTTP 200 alone would only say that imports were attempted.
+ *
+ * A finding is conclusive: another start of the same environment would end the same way. What may go better the next
+ * time is thrown: the signal's reason, a server that stopped answering (`DeadlineError`), a request that failed.
  */
 export async function prove(request: ProofRequest): Promise<Proof> {
   const { url, report, signal } = request;
@@ -104,9 +108,13 @@ async function untilListening(
   }
 }
 
-/** Starts over when the server is silent: stability is what it has shown in one piece. */
-async function hold(comfyui: ComfyUI, { stableFor, report, signal }: ProofRequest): Promise<void> {
+/**
+ * Starts over when the server is silent: stability is what it has shown in one piece. Gives up when it is silent for as
+ * long as it may take to start, since waiting for it is then no better than starting another one.
+ */
+async function hold(comfyui: ComfyUI, { url, stableFor, startTimeout, report, signal }: ProofRequest): Promise<void> {
   let since = performance.now();
+  let answered = since;
   await waitFor({
     what: "it to stay stable",
     deadline: Number.POSITIVE_INFINITY,
@@ -115,9 +123,12 @@ async function hold(comfyui: ComfyUI, { stableFor, report, signal }: ProofReques
     look: async () => {
       if (!(await comfyui.answers())) {
         since = performance.now();
+        const silent = formatDuration(since - answered);
         report("stabilizing", "the server does not answer");
+        if (since - answered >= startTimeout) throw new DeadlineError(`${url} has not answered for ${silent}`);
         return undefined;
       }
+      answered = performance.now();
       const held = performance.now() - since;
       report("stabilizing", `stable for ${Math.floor(held / 1000)}s of ${formatDuration(stableFor)}`);
       return held >= stableFor ? true : undefined;

@@ -40,8 +40,19 @@ export async function runSmoke(
     return null;
   } catch (error) {
     if (!(error instanceof DeadlineError)) throw error;
-    await comfyui.interrupt(promptId);
-    return { phase: "smoke", reason: `the smoke workflow did not finish within ${formatDuration(timeout)}` };
+    const reason = `the smoke workflow did not finish within ${formatDuration(timeout)}`;
+    return { phase: "smoke", reason: `${reason}${await withdrawn(comfyui, promptId, signal)}` };
+  }
+}
+
+/** Empty, or what to add to the reason when the prompt may still run: a server that is too busy to answer, say. */
+async function withdrawn(comfyui: ComfyUI, promptId: string, signal: AbortSignal): Promise<string> {
+  try {
+    await comfyui.withdraw(promptId);
+    return "";
+  } catch (error) {
+    signal.throwIfAborted();
+    return `; it could not be stopped: ${error instanceof Error ? error.message : String(error)}`;
   }
 }
 
