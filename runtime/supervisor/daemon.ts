@@ -70,7 +70,10 @@ class Daemon {
     while (!end.aborted) {
       await pause(interval, end);
       if (end.aborted) break;
-      if (!this.lock.held && !existsSync(folders.presence)) return this.abandon();
+      if (!this.lock.held) {
+        if (!platform.recorded) return this.abandon();
+        this.lock.renew();
+      }
       if (platform.empty && server.idleFor >= idleEnd) break;
       if (performance.now() - logsAt >= logInterval) {
         platform.capLogs();
@@ -95,7 +98,7 @@ class Daemon {
       writeJson(folders.presence, { ...about, identity: lock.identity, socket: this.socket } satisfies Presence);
   }
 
-  /** Somebody has removed the directory: what it says of the processes is lost, so nobody would ever end them. */
+  /** Somebody has removed the directory's content: what it said of the processes is lost, so nobody else would ever end them. */
   private abandon(): void {
     for (const identity of findMarkedBelow(this.folders.directory)) send(identity, "SIGKILL");
     if (this.socket !== null) rmSync(this.socket, { force: true });

@@ -13,8 +13,10 @@ const deadline = 10_000;
 /** The right to look after a directory. */
 export interface Lock {
   readonly identity: ProcessIdentity;
-  /** False when somebody has removed it, with the directory's content. */
+  /** False when somebody has removed its file. */
   readonly held: boolean;
+  /** Makes its file again. */
+  renew(): void;
   release(): void;
 }
 
@@ -41,6 +43,7 @@ export async function takeLock(directory: string): Promise<Lock | null> {
         get held() {
           return existsSync(own);
         },
+        renew: () => announce(directory, own),
         release: withdraw,
       };
     }

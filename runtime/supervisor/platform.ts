@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { renameSync } from "node:fs";
+import { existsSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { Background } from "./background";
 import { pause } from "./bell";
@@ -75,6 +75,14 @@ export class Platform {
       ...[...this.services.keys()].map((name) => `service ${name}`),
       ...[...this.workstations.keys()].map((name) => `workstation ${name}`),
     ].join(", ");
+  }
+
+  /** Whether the directory still says anything of what is looked after. */
+  get recorded(): boolean {
+    return (
+      [...this.services.keys()].some((name) => existsSync(this.folders.service(name).record)) ||
+      [...this.workstations.keys()].some((name) => existsSync(this.folders.workstation(name).record))
+    );
   }
 
   async state(about: SupervisorAbout): Promise<PlatformState> {
