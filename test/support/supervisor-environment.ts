@@ -1,7 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { defaultLayout, type EnvironmentLocation } from "../../runtime/environment";
+import { basename, dirname, join } from "node:path";
+import { defaultLayout, type EnvironmentLocation, type PluginRecord } from "../../runtime/environment";
+import { pack } from "../../runtime/snapshot";
 import { type PluginSource, standInSource } from "./stand-in";
 
 /** Makes a small environment: the stand-in as ComfyUI, a virtual environment without packages, and plugins. */
@@ -34,3 +35,13 @@ export const exitingPlugin = "import sys\n\nprint('about to end', file=sys.stder
 
 /** A plugin whose import never ends, so that the port never opens. */
 export const hangingPlugin = "import threading\n\nthreading.Event().wait()\n";
+
+/** Packs an environment into the store beside it. Returns its reference. */
+export async function packEnvironment(
+  environment: EnvironmentLocation,
+  plugins: readonly PluginRecord[] = [],
+): Promise<string> {
+  const store = join(environment.root, "..", "store");
+  const index = join(environment.root, "..", `${basename(environment.root)}.index`);
+  return (await pack({ environment, store, index, models: "referenced", plugins })).reference;
+}
