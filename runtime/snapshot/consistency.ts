@@ -1,0 +1,131 @@
+import type { Packer } from "./packer";
+import { compareBytes } from "./paths";
+import { sameStamp, type TreeEntry } from "./tree-entry";
+import { ChangedWhilePackingError, type ModelsMode } from "./types";
+import type { Tree } from "./walk";
+
+/** Times that what does not count is packed again when it changes, before it is left out. */
+const attempts = 3;
+
+/**
+ * Packs what a walk found and looks again: the tree that is returned is the one that was packed. Throws
+ * {@link ChangedWhilePackingError} when something that counts is no longer as it was; what is derived, such as byte code
+ * that a running ComfyUI writes, is packed again, or left out when it keeps changing.
+ */
+export async function unchangedOrThrow({
+  found,
+  look,
+  packer,
+  mode,
+}: {
+  found: Tree;
+  look: () => Promise<Tree>;
+  packer: Packer;
+  mode: ModelsMode;
+}): Promise<Tree> {
+  let tree = found;
+  let pending: readonly TreeEntry[] = tree.entries;
+  for (let attempt = 1; ; attempt++) {
+    const missed = await packAll(pending, packer);
+    if (attempt === 1 && mode === "locked") await hashModels(tree.models, packer);
+    const now = await look();
+    const differing = await differences(tree, now, missed, packer, mode);
+    if (differing.counted.length > 0) throw new ChangedWhilePackingError(differing.counted);
+    const gone = new Set(differing.derived);
+    const after = new Map(now.entries.map((entry) => [entry.path, entry]));
+    if (gone.size === 0) return refreshed(tree, after);
+    const unsettled = now.entries.filter(({ path }) => gone.has(path));
+    const kept = tree.entries.filter(({ path }) => !gone.has(path));
+    if (attempt === attempts) {
+      const remark = `left out because they keep changing: ${[...gone].slice(0, 10).join(", ")}`;
+      return refreshed({ ...tree, entries: kept, remarks: [...tree.remarks, remark] }, after);
+    }
+    tree = { ...tree, entries: [...kept, ...unsettled].sort((a, b) => compareBytes(a.path, b.path)) };
+    pending = unsettled;
+  }
+}
+
+async function packAll(entries: readonly TreeEntry[], packer: Packer): Promise<ReadonlySet<string>> {
+  const missed = new Set<string>();
+  for (const entry of entries) {
+    if (entry.type === "file" && !(await packer.add(entry))) missed.add(entry.path);
+  }
+  return missed;
+}
+
+async function hashModels(models: readonly TreeEntry[], packer: Packer): Promise<void> {
+  const changed: string[] = [];
+  for (const entry of models) if (!(await packer.hash(entry))) changed.push(entry.path);
+  if (changed.length > 0) throw new ChangedWhilePackingError(changed);
+}
+
+interface Differences {
+  readonly counted: readonly string[];
+  readonly derived: readonly string[];
+}
+
+/** What is not now as it was packed. A file that was only touched, or copied over with the same content, is as it was. */
+async function differences(
+  packed: Tree,
+  now: Tree,
+  missed: ReadonlySet<string>,
+  packer: Packer,
+  mode: ModelsMode,
+): Promise<Differences> {
+  const counted = new Set<string>();
+  const derived = new Set<string>();
+  const before = new Map(packed.entries.map((entry) => [entry.path, entry]));
+  const after = new Map(now.entries.map((entry) => [entry.path, entry]));
+  for (const [path, entry] of before) {
+    const current = after.get(path);
+    if (current !== undefined && !missed.has(path) && isSame(entry, current)) continue;
+    if (current !== undefined && (await hasSameContent(entry, current, packer))) continue;
+    (matters(entry) ? counted : derived).add(path);
+  }
+  for (const [path, entry] of after) {
+    // Derived files that are new are part of the next snapshot.
+    if (!before.has(path) && matters(entry)) counted.add(path);
+  }
+  if (mode === "locked") for (const path of await changedModels(packed, now, packer)) counted.add(path);
+  return { counted: [...counted].sort(compareBytes), derived: [...derived] };
+}
+
+/** Of a folder that holds something, what it holds is looked at instead. */
+function matters({ type, counts, empty }: TreeEntry): boolean {
+  return counts && (type !== "directory" || empty);
+}
+
+async function changedModels(packed: Tree, now: Tree, packer: Packer): Promise<readonly string[]> {
+  const before = new Map(packed.models.map((entry) => [entry.path, entry]));
+  const after = new Map(now.models.map((entry) => [entry.path, entry]));
+  const changed = [...after.keys()].filter((path) => !before.has(path));
+  for (const [path, entry] of before) {
+    const current = after.get(path);
+    if (current !== undefined && (isSame(entry, current) || (await hasSameContent(entry, current, packer)))) continue;
+    changed.push(path);
+  }
+  return changed;
+}
+
+/** Folders change their times whenever anything appears in them; what matters of them is that they are there. */
+function isSame(a: TreeEntry, b: TreeEntry): boolean {
+  if (a.type !== b.type || a.target !== b.target || a.mode !== b.mode) return false;
+  return a.type === "directory" ? true : sameStamp(a.stamp, b.stamp);
+}
+
+async function hasSameContent(before: TreeEntry, current: TreeEntry, packer: Packer): Promise<boolean> {
+  if (before.type !== current.type || before.target !== current.target) return false;
+  if (((before.mode ^ current.mode) & 0o100) !== 0) return false;
+  if (before.type !== "file") return true;
+  const packed = packer.contents.get(before.path);
+  if (packed === undefined || before.stamp.size !== current.stamp.size) return false;
+  const read = await packer.hash(current);
+  const same = read && packer.contents.get(before.path)?.sha256 === packed.sha256;
+  packer.contents.set(before.path, packed);
+  return same;
+}
+
+/** The packed entries with the times and permissions that they have now, so that a restored file is like the original. */
+function refreshed(tree: Tree, after: ReadonlyMap<string, TreeEntry>): Tree {
+  return { ...tree, entries: tree.entries.map((entry) => after.get(entry.path) ?? entry) };
+}

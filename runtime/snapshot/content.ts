@@ -1,0 +1,129 @@
+import { createHash, type Hash, hash } from "node:crypto";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { join } from "node:path";
+import { factReader } from "./facts";
+import { isKnownPlace, largestKnownPlace, normalize } from "./known-places";
+import type { Parts } from "./parts";
+import { sameStamp, stampOf, type TreeEntry } from "./tree-entry";
+
+/** Bytes that are read at a time; what a frame holds at most, and below which a file shares one with others. */
+export const chunkSize = 1024 * 1024;
+
+export interface FileContent {
+  /** SHA-256 of the bytes. */
+  readonly sha256: string;
+  /** SHA-256 of what counts for the identity: of the same bytes, save for places that name the environment's root. */
+  readonly identity: string;
+  /** What the file says about the environment, as JSON; null for most. */
+  readonly fact: string | null;
+}
+
+/** A file is no longer as the walk found it. */
+export class FileChangedError extends Error {
+  override readonly name = "FileChangedError";
+}
+
+export interface ContentPlace {
+  readonly root: string;
+  readonly parts: Parts;
+}
+
+/** Reads a file that a walk found. Throws {@link FileChangedError} as soon as it differs from what the walk saw. */
+export class FileReading {
+  readonly #entry: TreeEntry;
+  readonly #place: ContentPlace;
+  readonly #descriptor: number;
+  readonly #whole: Hash | null;
+  #at = 0;
+  #content: FileContent | undefined;
+
+  constructor(entry: TreeEntry, place: ContentPlace) {
+    this.#entry = entry;
+    this.#place = place;
+    this.#descriptor = openFile(entry, place.root);
+    this.#whole = this.size > chunkSize ? createHash("sha256") : null;
+    try {
+      this.#checkUnchanged();
+    } catch (error) {
+      closeSync(this.#descriptor);
+      throw error;
+    }
+  }
+
+  get size(): number {
+    return Number(this.#entry.stamp.size);
+  }
+
+  /** The next bytes, at most {@link chunkSize}, or null at the end. They lie in `buffer`, which must have room for them. */
+  next(buffer: Buffer): Buffer | null {
+    const wanted = Math.min(chunkSize, this.size - this.#at);
+    if (wanted === 0 && (this.#at > 0 || this.#content !== undefined)) {
+      this.#finish();
+      return null;
+    }
+    let filled = 0;
+    while (filled < wanted) {
+      const count = readSync(this.#descriptor, buffer, filled, wanted - filled, this.#at + filled);
+      if (count === 0) throw this.#changed();
+      filled += count;
+    }
+    this.#at += filled;
+    const chunk = buffer.subarray(0, filled);
+    if (this.#whole === null) this.#content = describeContent(this.#entry.path, chunk, this.#place);
+    else this.#whole.update(chunk);
+    return chunk;
+  }
+
+  /** What was read. Only after {@link next} has returned null. */
+  get content(): FileContent {
+    if (this.#content === undefined) throw new Error(`${this.#entry.path} was not read to its end`);
+    return this.#content;
+  }
+
+  close(): void {
+    closeSync(this.#descriptor);
+  }
+
+  #finish(): void {
+    this.#checkUnchanged();
+    if (this.#whole === null || this.#content !== undefined) return;
+    const sha256 = this.#whole.digest("hex");
+    this.#content = { sha256, identity: sha256, fact: null };
+  }
+
+  #checkUnchanged(): void {
+    const now = stampOf(fstatSync(this.#descriptor, { bigint: true }));
+    if (!sameStamp(now, this.#entry.stamp)) throw this.#changed();
+  }
+
+  #changed(): FileChangedError {
+    return new FileChangedError(`${this.#entry.path} changed while it was read`);
+  }
+}
+
+function openFile({ path, followed }: TreeEntry, root: string): number {
+  // Not waiting for a writer, should a named pipe stand there by now.
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK | (followed ? 0 : constants.O_NOFOLLOW);
+  try {
+    return openSync(join(root, path), flags);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR" || code === "ELOOP" || code === "ENXIO") {
+      throw new FileChangedError(`${path} changed while it was read`);
+    }
+    throw new Error(`${path} cannot be read; make it readable for this user, or list it in .comfyuiignore`, {
+      cause: error,
+    });
+  }
+}
+
+function describeContent(path: string, bytes: Buffer, { root, parts }: ContentPlace): FileContent {
+  const sha256 = hash("sha256", bytes);
+  const known = bytes.length <= largestKnownPlace && isKnownPlace(path, parts) ? normalize(bytes, path, root) : null;
+  const fact = factReader(path, parts)?.(bytes.toString("utf8"));
+  return {
+    sha256,
+    identity: known === null ? sha256 : hash("sha256", known),
+    fact: fact === undefined ? null : JSON.stringify(fact),
+  };
+}

@@ -1,0 +1,10 @@
+export { checkEnvironment } from "./check-environment";
+export { type Difference, explainDifference } from "./explain";
+export { type LastPacked, readLastPacked } from "./last-packed";
+export { pack } from "./pack";
+export { listSnapshots, readCounted, readHead } from "./read";
+export { formatReference, parseReference } from "./reference";
+export { restore } from "./restore";
+export { scan } from "./scan";
+export * from "./types";
+export { verify } from "./verify";

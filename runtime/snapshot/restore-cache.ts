@@ -1,0 +1,229 @@
+import {
+  type BigIntStats,
+  chmodSync,
+  constants,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+} from "node:fs";
+import { copyFile, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { type ObjectStore, stateOfProcess, uniqueToken } from "../store";
+import { formatSize } from "../units";
+import { type Watch, waitFor } from "../waiting";
+import type { Manifest } from "./manifest-file";
+import type { FileRecord } from "./manifest-records";
+import { Pace } from "./pace";
+import { makePartialFolder } from "./partial-folder";
+import { type Parts, partOf, partsOf } from "./parts";
+import { removeTree } from "./remove-tree";
+import { finishFolders, makeFolders, timeOf, writeTree } from "./write-tree";
+
+/** Milliseconds for which one process waits while another restores the same snapshot. */
+const lockDeadline = 3_600_000;
+/** Milliseconds after which a lock of an unknown process, perhaps of another machine, is taken over. */
+const abandonedAfter = 24 * 3_600_000;
+/** Times that a cached restore which something has written to is made anew. */
+const attempts = 3;
+/** Nanoseconds by which a file's time may differ from what was asked for: times are set as doubles. */
+const timePrecision = 1_000n;
+/** What `link` answers where a hard link cannot be made. */
+const withoutHardLink = new Set(["EXDEV", "EPERM", "EMLINK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]);
+
+export interface CachedRestore {
+  readonly manifest: Manifest;
+  readonly digest: string;
+  readonly store: ObjectStore;
+  /** Folder of complete restores by digest. */
+  readonly cache: string;
+}
+
+/** Writes a manifest's entries into an empty folder by way of a complete restore in the cache, made first where it is missing. */
+export async function writeTreeFromCache(request: CachedRestore, folder: string, watch: Partial<Watch>): Promise<void> {
+  const entry = join(request.cache, request.digest);
+  for (let attempt = 1; ; attempt++) {
+    await provide(request, entry, watch);
+    try {
+      await cloneTree(request.manifest, entry, folder, watch);
+      return;
+    } catch (error) {
+      if (!(error instanceof CacheDamagedError) || attempt === attempts) throw error;
+      watch.progress?.(`${error.message}; restoring it again`);
+      await discard(entry);
+      await removeTree(folder);
+      mkdirSync(folder);
+    }
+  }
+}
+
+/** A cached file is not as it was restored. Instances share it by hard links, so one of them may have written to it. */
+class CacheDamagedError extends Error {
+  override readonly name = "CacheDamagedError";
+}
+
+async function provide(request: CachedRestore, entry: string, watch: Partial<Watch>): Promise<void> {
+  mkdirSync(request.cache, { recursive: true });
+  const lock = `${entry}.lock`;
+  while (!existsSync(entry)) {
+    const token = uniqueToken();
+    if (takeLock(lock, token)) {
+      try {
+        if (!existsSync(entry)) await make(request, entry, watch);
+      } finally {
+        releaseLock(lock, token);
+      }
+      return;
+    }
+    await waitFor({
+      ...watch,
+      what: `another process to restore ${request.digest.slice(0, 12)} into ${request.cache}`,
+      deadline: lockDeadline,
+      look: () => existsSync(entry) || !isHeld(lock) || undefined,
+    });
+  }
+}
+
+async function make({ manifest, store }: CachedRestore, entry: string, watch: Partial<Watch>): Promise<void> {
+  const partial = await makePartialFolder(entry);
+  try {
+    await writeTree(manifest, store, partial, watch);
+    finishFolders(manifest.entries, partial);
+    await rename(partial, entry);
+  } catch (error) {
+    await removeTree(partial);
+    // Another process took the lock of one that seemed dead, and was quicker. Its restore is as good.
+    if (!isTaken(error)) throw error;
+  }
+}
+
+async function discard(entry: string): Promise<void> {
+  // By the name of a partial folder, so that it is removed even when this process is killed now.
+  const aside = await makePartialFolder(entry);
+  try {
+    await rename(entry, join(aside, "damaged"));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+  await removeTree(aside);
+}
+
+async function cloneTree(manifest: Manifest, entry: string, folder: string, watch: Partial<Watch>): Promise<void> {
+  const pace = new Pace(watch);
+  const parts = partsOf(manifest.head.layout);
+  const cloner = new Cloner(entry, folder, parts);
+  const total = manifest.head.summary.bytes;
+  let done = 0;
+  makeFolders(manifest, folder);
+  for (const record of manifest.entries) {
+    if (pace.due) await pace.rest(() => `placed ${formatSize(done)} of ${formatSize(total)}`);
+    if (record.type !== "file") continue;
+    await cloner.place(record);
+    done += record.size;
+  }
+  for (const record of manifest.entries) {
+    if (record.type === "link") symlinkSync(record.target, join(folder, record.path));
+  }
+}
+
+class Cloner {
+  #links = true;
+
+  constructor(
+    private readonly from: string,
+    private readonly to: string,
+    private readonly parts: Parts,
+  ) {}
+
+  async place(file: FileRecord): Promise<void> {
+    const source = join(this.from, file.path);
+    const target = join(this.to, file.path);
+    requireIntact(source, file);
+    if (this.#isShared(file.path) && this.#link(source, target)) return;
+    await copyFile(source, target, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    chmodSync(target, Number.parseInt(file.mode, 8));
+    const time = timeOf(file.mtime);
+    utimesSync(target, time, time);
+  }
+
+  /** Plugins and caches write into their own folders; the virtual environment and ComfyUI's source are only read. */
+  #isShared(path: string): boolean {
+    const part = partOf(path, this.parts);
+    return this.#links && (part === "dependencies" || part === "comfyui");
+  }
+
+  #link(source: string, target: string): boolean {
+    try {
+      linkSync(source, target);
+      return true;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === undefined || !withoutHardLink.has(code)) throw error;
+      // A file can have too many links; the other reasons hold for all files.
+      this.#links = code === "EMLINK";
+      return false;
+    }
+  }
+}
+
+function requireIntact(path: string, { size, mode, mtime }: FileRecord): void {
+  const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  const intact =
+    found?.isFile() === true &&
+    found.size === BigInt(size) &&
+    (found.mode & 0o777n) === BigInt(Number.parseInt(mode, 8)) &&
+    hasTime(found, mtime);
+  if (!intact) throw new CacheDamagedError(`${path} in the cache is not as it was restored`);
+}
+
+function hasTime({ mtimeNs }: BigIntStats, mtime: string): boolean {
+  const [seconds = "0", nanoseconds = "0"] = mtime.split(".");
+  const wanted = mtime.startsWith("-") ? 0n : BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds);
+  const difference = mtimeNs - wanted;
+  return difference <= timePrecision && difference >= -timePrecision;
+}
+
+/** A link that leads nowhere: made in one step with its content, the owner's token, and only where there is none. */
+function takeLock(lock: string, token: string): boolean {
+  try {
+    symlinkSync(token, lock);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    return false;
+  }
+}
+
+function releaseLock(lock: string, token: string): void {
+  if (ownerOf(lock) === token) rmSync(lock, { force: true });
+}
+
+/** Removes the lock of a dead process. Should that hit a fresh lock, two processes restore, and the first to finish counts. */
+function isHeld(lock: string): boolean {
+  const owner = ownerOf(lock);
+  if (owner === null) return false;
+  const state = stateOfProcess(owner);
+  const found = lstatSync(lock, { throwIfNoEntry: false });
+  const old = state === "unknown" && found !== undefined && Date.now() - found.mtimeMs > abandonedAfter;
+  if (state !== "dead" && !old) return true;
+  rmSync(lock, { force: true });
+  return false;
+}
+
+function ownerOf(lock: string): string | null {
+  try {
+    return readlinkSync(lock);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
+  }
+}
+
+function isTaken(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "ENOTEMPTY" || code === "EEXIST";
+}

@@ -1,0 +1,93 @@
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { rename } from "node:fs/promises";
+import { isAbsolute, join, resolve } from "node:path";
+import { openStore } from "../store";
+import { relocateTarget } from "./known-places";
+import { type Manifest, readManifest } from "./manifest-file";
+import { makePartialFolder } from "./partial-folder";
+import { partsOf } from "./parts";
+import { joinPath } from "./paths";
+import { parseReference } from "./reference";
+import { relocateTree } from "./relocate-tree";
+import { removeTree } from "./remove-tree";
+import { writeTreeFromCache } from "./restore-cache";
+import type { ManifestHead, RestoredEnvironment, RestoreRequest } from "./types";
+import { thisMachine } from "./virtual-environment";
+import { finishFolders, writeTree } from "./write-tree";
+
+/**
+ * Brings a snapshot's environment into a new folder, which gets its name only when everything is there and verified. May be
+ * killed and run again at any time. Throws `SnapshotNotFoundError`, `DamagedSnapshotError`, and an error that says what
+ * would be right where the target is in use, room is lacking, or the interpreter that the environment needs is not here.
+ */
+export async function restore(request: RestoreRequest): Promise<RestoredEnvironment> {
+  const { store: where, digest } = parseReference(request.reference);
+  const target = resolve(request.target);
+  if (!isAbsolute(request.target)) throw new Error(`${JSON.stringify(request.target)} is not an absolute path`);
+  const location = resolve(request.location ?? target);
+  requireFree(target);
+  const store = openStore(where);
+  const manifest = await readManifest(store, digest);
+  const { head } = manifest;
+  requireInterpreter(manifest, location);
+  const partial = await makePartialFolder(target);
+  try {
+    if (request.cache === undefined) await writeTree(manifest, store, partial, request);
+    else await writeTreeFromCache({ manifest, digest, store, cache: resolve(request.cache) }, partial, request);
+    const rewritten = relocateTree(manifest, partial, location);
+    finishFolders(manifest.entries, partial);
+    request.signal?.throwIfAborted();
+    await rename(partial, target);
+    return {
+      head,
+      location: { root: location, layout: head.layout },
+      python: join(location, head.layout.dependencies, "bin", "python"),
+      remarks: [...rewritten, ...platformRemarks(head)],
+    };
+  } catch (error) {
+    await removeTree(partial);
+    throw error;
+  }
+}
+
+function requireFree(target: string): void {
+  const found = statSync(target, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isDirectory()) throw new Error(`${target} is a file; give a folder that does not exist yet`);
+  if (readdirSync(target).length > 0) {
+    throw new Error(`${target} is not empty; give a folder that does not exist yet, or remove what is in it`);
+  }
+}
+
+/** A virtual environment is of no use without the interpreter that it was made with. */
+function requireInterpreter({ head, entries }: Manifest, location: string): void {
+  const bin = joinPath(partsOf(head.layout).dependencies, "bin/python");
+  const links = entries.flatMap((entry) =>
+    entry.type === "link" && entry.path.startsWith(bin) && isAbsolute(entry.target) ? [entry.target] : [],
+  );
+  for (const interpreter of new Set([head.interpreter, ...links])) {
+    // One that travels with the environment is there once it is restored.
+    if (interpreter === "" || relocateTarget(interpreter, head.root, location) !== null) continue;
+    if (existsSync(interpreter)) continue;
+    throw new Error(
+      `the environment needs the interpreter ${interpreter} (Python ${head.platform.python}), which is not on this machine; ` +
+        "install that Python there, then run again",
+    );
+  }
+}
+
+function platformRemarks({ platform }: ManifestHead): readonly string[] {
+  const here = thisMachine();
+  if (platform.os !== here.os || platform.arch !== here.arch) {
+    return [
+      `it was made on ${platform.os}/${platform.arch}, and this is ${here.os}/${here.arch}: its compiled packages will not load`,
+    ];
+  }
+  const older =
+    platform.glibc !== null &&
+    here.glibc !== null &&
+    platform.glibc.localeCompare(here.glibc, "en", { numeric: true }) > 0;
+  return older
+    ? [`it was made with glibc ${platform.glibc}, and this machine has ${here.glibc}: compiled packages may not load`]
+    : [];
+}

@@ -1,0 +1,43 @@
+/** An object as a listing shows it. */
+export interface StoredObject {
+  /** For example `packs/3f/3f9c…`; segments are separated by `/`. */
+  readonly key: string;
+  /** Bytes. */
+  readonly size: number;
+  /** When it was written, by the store's own clock. */
+  readonly storedAt: Date;
+}
+
+/**
+ * Where packs and manifests are kept. Objects are created whole and never changed. The engine asks nothing else of a
+ * store, so that a bucket can stand where a folder does.
+ */
+export interface ObjectStore {
+  /** The store as it stands in a reference, before `#sha256:`. */
+  readonly location: string;
+  /**
+   * Creates an object out of pieces that follow one another; it is there completely or not at all. Returns false, and changes
+   * nothing, when the key exists with that many bytes. Throws {@link DamagedObjectError} when it exists with other ones.
+   */
+  create(key: string, pieces: readonly Uint8Array[]): Promise<boolean>;
+  /** All bytes of an object. Throws {@link ObjectNotFoundError}. */
+  get(key: string): Promise<Buffer>;
+  /** Exactly `length` bytes from `offset` on. Throws {@link ObjectNotFoundError}, or {@link DamagedObjectError} when it is shorter. */
+  getRange(key: string, offset: number, length: number): Promise<Buffer>;
+  /** Size and time of an object, or null when there is none. */
+  find(key: string): Promise<StoredObject | null>;
+  /** Objects whose key starts with the folder-like prefix, for example `packs/`, sorted by key. Empty where nothing was written yet. */
+  list(prefix: string): AsyncIterable<StoredObject>;
+}
+
+export class ObjectNotFoundError extends Error {
+  override readonly name = "ObjectNotFoundError";
+  constructor(location: string, key: string) {
+    super(`${location} has no ${key}`);
+  }
+}
+
+/** An object does not have the bytes that its name promises. */
+export class DamagedObjectError extends Error {
+  override readonly name = "DamagedObjectError";
+}
