@@ -30,7 +30,7 @@ const installTimeout = 10 * 60_000;
  */
 export function makeEnvironment(folder: string, say: (line: string) => void): void {
   const place = resolve(folder);
-  removeAbandoned(place);
+  removeAbandoned(place, say);
   if (existsSync(place)) return;
   requirePython();
   const draft = join(dirname(place), `${draftPrefix(place)}${process.pid}`);
@@ -48,13 +48,19 @@ export function makeEnvironment(folder: string, say: (line: string) => void): vo
 
 const draftPrefix = (place: string) => `.${basename(place)}-making-`;
 
-/** Removes what killed runs left: drafts whose process is gone. */
-function removeAbandoned(place: string): void {
+/** Removes what killed runs left: drafts whose process is gone. Its pip may still write there for a while. */
+function removeAbandoned(place: string, say: (line: string) => void): void {
   if (!existsSync(dirname(place))) return;
   for (const name of readdirSync(dirname(place))) {
     if (!name.startsWith(draftPrefix(place))) continue;
     const pid = Number(name.slice(draftPrefix(place).length));
-    if (pid !== process.pid && !isRunning(pid)) rmSync(join(dirname(place), name), { recursive: true, force: true });
+    if (pid === process.pid || isRunning(pid)) continue;
+    const draft = join(dirname(place), name);
+    try {
+      rmSync(draft, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+    } catch (error) {
+      say(`what an ended run left in ${draft} could not be removed: ${(error as Error).message}`);
+    }
   }
 }
 

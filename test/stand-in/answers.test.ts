@@ -241,9 +241,9 @@ describe("files", () => {
   });
 
   it("that an upload of more than the largest size would bring are refused", async () => {
-    await using small = await startStandIn({ arguments: ["--max-upload-size", "0.001"] });
+    await using small = await startStandIn({ arguments: ["--max-upload-size", "1"] });
     const form = new FormData();
-    form.set("image", new Blob(["x".repeat(2000)]), "big.png");
+    form.set("image", new Blob(["x".repeat(3 * 1024 * 1024)]), "big.png");
 
     expect((await request(small.url, "POST", "/upload/image", form)).status).toBe(413);
   });

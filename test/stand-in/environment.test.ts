@@ -1,9 +1,11 @@
-import { spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { buildSync } from "esbuild";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeEnvironment } from "../../examples/local/environment";
+import { waitFor } from "../../runtime/waiting";
 import { finished, openSocket, request, submit } from "../support/comfyui-client";
 import { historyEntry, savedImage } from "../support/comfyui-contract";
 import { startStandIn } from "../support/stand-in";
@@ -13,15 +15,49 @@ const smoke = JSON.parse(readFileSync(join(example, "smoke.json"), "utf8"));
 
 let parent: string;
 let environment: string;
-const said: string[] = [];
+let said = "";
 
-beforeAll(() => {
+/** Makes the environment in a process of its own, which can be killed. */
+function making(program: string): ChildProcess {
+  return spawn(process.execPath, [program, environment], { stdio: ["ignore", "pipe", "inherit"] });
+}
+
+const drafts = () => readdirSync(join(parent, "deep")).filter((name) => name.startsWith(".studio-making-"));
+const exitOf = (child: ChildProcess) => new Promise<number | null>((resolve) => child.once("exit", resolve));
+
+// One that is killed halfway, then two at once: what is left is the environment of all tests here.
+beforeAll(async () => {
   parent = mkdtempSync(join(tmpdir(), "environment-"));
   environment = join(parent, "deep", "studio");
   mkdirSync(join(parent, "deep"));
-  // A draft of a process that is gone: pids stay below 2^22.
-  mkdirSync(join(parent, "deep", ".studio-making-99999999"));
-  makeEnvironment(environment, (line) => said.push(line));
+  const program = join(parent, "make.cjs");
+  buildSync({
+    stdin: {
+      contents: `require("./environment").makeEnvironment(process.argv[2], (line) => console.log(line));`,
+      resolveDir: example,
+    },
+    bundle: true,
+    platform: "node",
+    outfile: program,
+    define: { __dirname: JSON.stringify(example) },
+  });
+
+  const killed = making(program);
+  await waitFor({
+    what: "a virtual environment in the making",
+    deadline: 60_000,
+    look: () => drafts().some((draft) => existsSync(join(parent, "deep", draft, "venv"))) || undefined,
+  });
+  const ended = exitOf(killed);
+  killed.kill("SIGKILL");
+  await ended;
+  expect(existsSync(environment)).toBe(false);
+
+  const both = [making(program), making(program)];
+  both[0]?.stdout?.on("data", (text) => {
+    said += text;
+  });
+  expect(await Promise.all(both.map(exitOf))).toEqual([0, 0]);
 }, 300_000);
 afterAll(() => rmSync(parent, { recursive: true, force: true }));
 
@@ -39,8 +75,8 @@ describe("the example's environment", () => {
     expect(existsSync(join(environment, "ComfyUI", "main.py"))).toBe(true);
     const copied = readdirSync(join(environment, "ComfyUI"), { recursive: true, encoding: "utf8" });
     expect(copied.filter((path) => path.includes("__pycache__"))).toEqual([]);
-    expect(readdirSync(join(parent, "deep"))).toEqual(["studio"]);
-    expect(said[0]).toContain(environment);
+    expect(existsSync(join(environment, "venv", "bin", "python"))).toBe(true);
+    expect(said).toContain(`making a ComfyUI environment in ${environment}\n`);
   });
 
   it("has a virtual environment whose scripts name the place where it is", () => {
@@ -80,6 +116,13 @@ describe("the example's environment", () => {
     await request(server.url, "POST", "/interrupt", { prompt_id: promptId });
     const entry = historyEntry.parse(await finished(server.url, promptId));
     expect(entry.status.messages.at(-1)?.[0]).toBe("execution_interrupted");
+  });
+
+  it("is made once when two make it at the same time, and what a killed one left is removed", () => {
+    // What the killed one had started may have written on for a while; the next call removes that.
+    makeEnvironment(environment, () => {});
+
+    expect(readdirSync(join(parent, "deep"))).toEqual(["studio"]);
   });
 
   it("is left as it is when it is there", () => {

@@ -17,6 +17,8 @@ from urllib.parse import parse_qsl
 
 _LARGEST_HEAD = 64 * 1024
 _FILE_PART = 256 * 1024
+# aiohttp's own value.
+_LINGERING_SECONDS = 10
 _SERVER = f"Python/{sys.version_info[0]}.{sys.version_info[1]} ComfyUI-stand-in"
 
 # Python's own table says `text/javascript`, or what the system's table says.
@@ -125,6 +127,7 @@ async def serve_connection(
                 request = await _read_request(reader, writer, largest_body)
             except BadRequest as refusal:
                 await _write_response(writer, None, text_response(refusal.text, refusal.status), keep_alive=False)
+                await _discard_rest(reader)
                 return
             if request is None:
                 return
@@ -139,6 +142,19 @@ async def serve_connection(
         return
     finally:
         writer.close()
+
+
+async def _discard_rest(reader: asyncio.StreamReader) -> None:
+    """Takes what the client still sends, for a while: closing at once could cost it the answer."""
+
+    async def discard() -> None:
+        while await reader.read(_FILE_PART):
+            pass
+
+    try:
+        await asyncio.wait_for(discard(), _LINGERING_SECONDS)
+    except asyncio.TimeoutError:
+        return
 
 
 async def _read_request(

@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -154,16 +155,24 @@ def _project_web_folder(path: str) -> Any:
     file = os.path.join(path, "pyproject.toml")
     if not os.path.isfile(file):
         return None
-    try:
-        import tomllib
-    except ImportError:
-        logging.warning("Unable to parse pyproject.toml: it takes Python 3.11")
-        return None
-    with open(file, "rb") as source:
-        project = tomllib.load(source)
-    folder = project.get("tool", {}).get("comfy", {}).get("web")
-    name = project.get("project", {}).get("name")
+    with open(file, encoding="utf-8") as source:
+        texts = _texts_of_toml(source.read())
+    folder, name = texts.get("tool.comfy.web"), texts.get("project.name")
     return (folder, name) if folder and name and os.path.isdir(os.path.join(path, folder)) else None
+
+
+def _texts_of_toml(source: str) -> Dict[str, str]:
+    """The texts of a TOML file by their full names. Python before 3.11 has no TOML reader; this is enough for names."""
+    texts: Dict[str, str] = {}
+    table = ""
+    for line in source.splitlines():
+        header = re.match(r"\[([^\[\]]+)\]", line.strip())
+        text = re.match(r"""\s*([\w-]+)\s*=\s*(["'])(.*?)\2""", line)
+        if header:
+            table = header.group(1).strip()
+        elif text:
+            texts[f"{table}.{text.group(1)}"] = text.group(3)
+    return texts
 
 
 def _is_wanted(name: str, arguments: argparse.Namespace) -> bool:
