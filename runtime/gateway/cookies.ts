@@ -1,0 +1,33 @@
+import type { IncomingHttpHeaders } from "node:http";
+
+/** Tells requests of one browser from another's where they name no client, so that they reach one instance. */
+export const clientCookie = "comfyui-gateway-client";
+/** Carries an API key to a WebSocket, for which a browser can set no header. */
+export const apiKeyCookie = "comfyui-gateway-key";
+
+export function cookiesOf(headers: IncomingHttpHeaders): ReadonlyMap<string, string> {
+  return new Map(
+    parts(headers.cookie).map((part) => {
+      const equals = part.indexOf("=");
+      return [part.slice(0, equals), part.slice(equals + 1)] as const;
+    }),
+  );
+}
+
+/** A `Cookie` header without some cookies, or undefined when none is left. */
+export function withoutCookies(header: string | undefined, names: readonly string[]): string | undefined {
+  const left = parts(header).filter((part) => !names.includes(part.slice(0, part.indexOf("="))));
+  return left.length === 0 ? undefined : left.join("; ");
+}
+
+/** A `Set-Cookie` value that makes a browser known to the gateway until it is closed. */
+export function setClientCookie(value: string): string {
+  return `${clientCookie}=${value}; Path=/; HttpOnly; SameSite=Lax`;
+}
+
+function parts(header: string | undefined): readonly string[] {
+  return (header ?? "")
+    .split(";")
+    .map((part) => part.trim())
+    .filter((part) => part.includes("="));
+}

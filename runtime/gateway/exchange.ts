@@ -1,0 +1,40 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Visitor } from "./access";
+
+/** One admitted request with what routing needs to know of it. */
+export interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** Path without the `/api` that every route of ComfyUI also has. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly visitor: Visitor;
+  /** By what the client is known so far, for {@link import("./affinity").Affinity}. */
+  readonly clients: readonly string[];
+  /** Aborted when the client goes before its answer was sent. */
+  readonly signal: AbortSignal;
+}
+
+/** Splits a request's URL; `/api` in front is dropped except before `/internal`, which exists without it only. */
+export function parsePath(url: string): { readonly path: string; readonly query: URLSearchParams } {
+  const mark = url.indexOf("?");
+  const path = mark < 0 ? url : url.slice(0, mark);
+  const query = new URLSearchParams(mark < 0 ? "" : url.slice(mark + 1));
+  return { path: path.startsWith("/api/") && !path.startsWith("/api/internal/") ? path.slice(4) : path, query };
+}
+
+/** A URL with another query. */
+export function withQuery(url: string, query: URLSearchParams): string {
+  const path = url.replace(/\?.*$/s, "");
+  const text = query.toString();
+  return text === "" ? path : `${path}?${text}`;
+}
+
+/** Key of a client that names itself, in a prompt or on its socket. */
+export function clientKey(clientId: string): string {
+  return `client:${clientId}`;
+}
+
+export function cookieKey(value: string): string {
+  return `cookie:${value}`;
+}

@@ -1,0 +1,64 @@
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { pipeline } from "node:stream/promises";
+import { sendEmpty } from "./answers";
+
+/** Sends a file of the spool as ComfyUI's `/view` sends one: with its type, and whole or a range of it. */
+export async function sendKeptFile(
+  { method, headers }: IncomingMessage,
+  response: ServerResponse,
+  path: string,
+  { filename, contentType }: { readonly filename: string; readonly contentType: string },
+): Promise<void> {
+  let size: number;
+  let modified: Date;
+  try {
+    ({ size, mtime: modified } = await stat(path));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    // It was removed to make room between the look and now.
+    return sendEmpty(response, 404);
+  }
+  const tag = `"${modified.getTime().toString(16)}-${size.toString(16)}"`;
+  response.setHeader("etag", tag);
+  response.setHeader("last-modified", modified.toUTCString());
+  response.setHeader("accept-ranges", "bytes");
+  if (headers["if-none-match"] === tag) {
+    response.writeHead(304).end();
+    return;
+  }
+  const range = rangeOf(headers.range, size);
+  if (range === "unsatisfiable") {
+    response.setHeader("content-range", `bytes */${size}`);
+    return sendEmpty(response, 416);
+  }
+  const { start, end } = range ?? { start: 0, end: size - 1 };
+  response.setHeader("content-type", contentType);
+  response.setHeader("content-disposition", `filename="${encodeURIComponent(filename)}"`);
+  if (range !== null) response.setHeader("content-range", `bytes ${start}-${end}/${size}`);
+  response.writeHead(range === null ? 200 : 206, { "content-length": end - start + 1 });
+  if (method === "HEAD" || size === 0) {
+    response.end();
+    return;
+  }
+  try {
+    await pipeline(createReadStream(path, { start, end }), response);
+  } catch (error) {
+    // A client that goes before the end is its own business.
+    if (!response.destroyed) throw error;
+  }
+}
+
+/** The first and last byte that a `Range` header asks for; null for the whole file. Several ranges are answered with all. */
+export function rangeOf(
+  header: string | undefined,
+  size: number,
+): { readonly start: number; readonly end: number } | null | "unsatisfiable" {
+  const [, first, last] = /^bytes=(\d*)-(\d*)$/.exec(header ?? "") ?? [];
+  if (first === undefined || last === undefined || (first === "" && last === "")) return null;
+  const start = first === "" ? Math.max(0, size - Number(last)) : Number(first);
+  const end = first === "" || last === "" ? size - 1 : Math.min(Number(last), size - 1);
+  if (first !== "" && last !== "" && Number(last) < Number(first)) return null;
+  return start > end ? "unsatisfiable" : { start, end };
+}

@@ -1,0 +1,70 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { type AddressInfo, Server as NetServer } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import type { GatewayParts } from "./parts";
+import { answer, upgrade } from "./router";
+
+/** Milliseconds for a request's head, and for a whole request: uploads over slow lines take minutes. */
+const headersTimeout = 30_000;
+const requestTimeout = 15 * 60_000;
+/** Above the minute after which load balancers commonly drop idle connections: theirs must be the first to close. */
+const keepAliveTimeout = 75_000;
+/** Milliseconds without a byte in either direction; above the time that an instance gets to answer. */
+const idleTimeout = 11 * 60_000;
+
+export interface Shutdown {
+  /** Milliseconds for which clients with idle connections may still send a request, answered with `Connection: close`. */
+  readonly keepAliveGrace: number;
+  /** Milliseconds for requests under way; what is left then is cut. */
+  readonly deadline: number;
+}
+
+/** The gateway's own HTTP server. */
+export class Listener {
+  private readonly server: Server;
+  private closing = false;
+
+  constructor(private readonly parts: GatewayParts) {
+    const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+      if (this.closing) response.shouldKeepAlive = false;
+      void answer(request, response, this.parts);
+    };
+    this.server = createServer({ headersTimeout, requestTimeout, keepAliveTimeout }, onRequest);
+    this.server.timeout = idleTimeout;
+    this.server.on("checkContinue", (request, response) => {
+      const declared = Number(request.headers["content-length"] ?? 0);
+      // Who asks before sending need not send what is refused.
+      if (declared <= this.parts.settings().maximumBodySize) response.writeContinue();
+      onRequest(request, response);
+    });
+    this.server.on("upgrade", (request, socket, head) => void upgrade(request, socket, head, this.parts));
+  }
+
+  /** Returns the port, once it accepts connections. */
+  listen(port: number, host: string): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.server.once("error", reject);
+      this.server.listen(port, host, () => {
+        this.server.off("error", reject);
+        resolve((this.server.address() as AddressInfo).port);
+      });
+    });
+  }
+
+  /** Stops accepting connections, lets what is under way end, and ends connections so that no client sees a reset. */
+  async close({ keepAliveGrace, deadline }: Shutdown): Promise<void> {
+    this.closing = true;
+    const started = performance.now();
+    // Not http.Server's own: that one cuts idle connections at once, on which the next request may be on its way.
+    const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(this.server, () => resolve()));
+    let open = true;
+    void closed.then(() => {
+      open = false;
+    });
+    while (open && performance.now() - started < deadline) {
+      if (performance.now() - started >= keepAliveGrace) this.server.closeIdleConnections();
+      await Promise.race([closed, delay(50)]);
+    }
+    this.server.closeAllConnections();
+  }
+}

@@ -1,0 +1,136 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { UnansweredError } from "./ask";
+import type { Fleet } from "./fleet";
+import { Instance } from "./instance";
+import { isEmptyObject, members, memberText, withMember } from "./json-text";
+import type { Log } from "./log";
+import type { PromptEntry, PromptLedger } from "./prompt-ledger";
+import { lookAtQueue } from "./queue-look";
+import type { ResultCollector } from "./result-collector";
+import type { Spool } from "./spool";
+
+/** Milliseconds between two looks at a process that the targets no longer name but that still answers. */
+const lookInterval = 500;
+/** Milliseconds of silence after which such a process counts as gone; a native call may hold it up for seconds. */
+const longestSilence = 30_000;
+
+export interface LostPromptsParts {
+  readonly fleet: Fleet;
+  readonly ledger: PromptLedger;
+  readonly spool: Spool;
+  readonly collector: ResultCollector;
+  readonly log: Log;
+  /** Tells the client; `messages` are a socket's, in order. */
+  readonly onLost: (entry: PromptEntry, messages: readonly string[]) => void;
+}
+
+/** Reports prompts as failed whose process went, so that nobody waits for them for ever. */
+export class LostPrompts {
+  private readonly watched = new Set<string>();
+  private readonly closing = new AbortController();
+
+  constructor(private readonly parts: LostPromptsParts) {}
+
+  /** Looks after everything that is held by processes which the targets do not name. */
+  review(): void {
+    const { fleet, ledger } = this.parts;
+    for (const { instance } of ledger.all()) {
+      const key = `${instance.id}#${instance.epoch}`;
+      const known = fleet.get(instance.id);
+      if (known?.epoch === instance.epoch || this.watched.has(key)) continue;
+      this.watched.add(key);
+      const process = new Instance({ ...instance, state: "draining" });
+      process.present = false;
+      void this.watch(process, known !== undefined)
+        .catch((error: Error) => this.parts.log(`${instance.id}: ${error.message}`))
+        .finally(() => this.watched.delete(key));
+    }
+  }
+
+  close(): void {
+    this.closing.abort();
+  }
+
+  private async watch(process: Instance, replaced: boolean): Promise<void> {
+    const { fleet, ledger, collector } = this.parts;
+    const lastAnswer = { at: Date.now() };
+    while (!this.closing.signal.aborted && ledger.heldBy(process).length > 0) {
+      // The targets may have named it again: a supervisor that was started anew does so.
+      if (fleet.get(process.id)?.epoch === process.epoch) return;
+      if (replaced || !(await this.stillHolds(process, lastAnswer))) return this.reportAll(process);
+      await collector.look(process);
+      await delay(lookInterval, undefined, { signal: this.closing.signal }).catch(() => {});
+    }
+  }
+
+  /** Whether the process still answers; what it is silent about it is given time for. */
+  private async stillHolds(process: Instance, lastAnswer: { at: number }): Promise<boolean> {
+    try {
+      process.queueRemaining = (await lookAtQueue(process)).length;
+      lastAnswer.at = Date.now();
+      return true;
+    } catch (error) {
+      if (error instanceof UnansweredError && error.reached) return Date.now() - lastAnswer.at < longestSilence;
+      return false;
+    }
+  }
+
+  private async reportAll(process: Instance): Promise<void> {
+    const { ledger, fleet, collector, log } = this.parts;
+    // One that is on its way learns its fate from its own request.
+    const held = ledger.heldBy(process).filter(({ state }) => state !== "submitting");
+    let lost = 0;
+    for (const entry of held) {
+      if (entry.record !== null) await collector.salvage(entry, entry.record, fleet.get(process.id));
+      else {
+        lost += 1;
+        await this.report(entry, `instance ${process.id} vanished before this prompt's result was safe; run it again`);
+      }
+    }
+    if (lost > 0) log(`instance ${process.id} was lost with ${lost} prompts; their clients were told`);
+  }
+
+  /** Keeps an error as the result of a prompt and tells its client. */
+  async report(entry: PromptEntry, reason: string): Promise<void> {
+    const { ledger, spool, onLost } = this.parts;
+    const { record, messages } = describeLoss(entry, reason, Date.now());
+    const { id: promptId, clients, instance } = entry;
+    const staged = await spool.results.stage();
+    await spool.results.keep(staged, { promptId, clients, instance: instance.id, epoch: instance.epoch }, record);
+    await ledger.drop(entry);
+    onLost(entry, messages);
+  }
+}
+
+/** What ComfyUI would have told of a prompt that failed, made of what the client sent. */
+export function describeLoss(
+  { id, number, clientId, request }: Pick<PromptEntry, "id" | "number" | "clientId" | "request">,
+  reason: string,
+  timestamp: number,
+): { readonly record: string; readonly messages: readonly string[] } {
+  const prompt = memberText(request, "prompt") ?? "{}";
+  const [first] = prompt.startsWith("{") && !isEmptyObject(prompt) ? members(prompt) : [];
+  const extra = memberText(request, "extra_data") ?? "{}";
+  const extraData = clientId !== null && extra.startsWith("{") ? withMember(extra, "client_id", clientId) : extra;
+  const data = {
+    prompt_id: id,
+    node_id: first?.key ?? null,
+    node_type: null,
+    executed: [],
+    exception_message: reason,
+    exception_type: "InstanceLost",
+    traceback: [],
+    current_inputs: {},
+    current_outputs: [],
+    timestamp,
+  };
+  const status = { status_str: "error", completed: false, messages: [["execution_error", data]] };
+  const item = `[${number ?? 0}, ${JSON.stringify(id)}, ${prompt}, ${extraData}, []]`;
+  return {
+    record: `{"prompt": ${item}, "outputs": {}, "status": ${JSON.stringify(status)}, "meta": {}}`,
+    messages: [
+      JSON.stringify({ type: "execution_error", data }),
+      JSON.stringify({ type: "executing", data: { node: null, prompt_id: id } }),
+    ],
+  };
+}

@@ -1,0 +1,26 @@
+import type { Affinity } from "./affinity";
+import type { ClientSessions } from "./client-sessions";
+import type { Fleet } from "./fleet";
+import type { InputFiles } from "./input-files";
+import type { Log } from "./log";
+import type { Metrics } from "./metrics";
+import type { PassThrough } from "./pass-through";
+import type { PromptLedger } from "./prompt-ledger";
+import type { Spool } from "./spool";
+import type { GatewaySettings } from "./targets";
+
+/** What the routes of one gateway work with. */
+export interface GatewayParts {
+  readonly settings: () => GatewaySettings;
+  readonly fleet: Fleet;
+  readonly affinity: Affinity;
+  readonly ledger: PromptLedger;
+  readonly spool: Spool;
+  readonly sessions: ClientSessions;
+  readonly inputs: InputFiles;
+  readonly passThrough: PassThrough;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  /** Milliseconds for which a request is held while no instance is ready for it. */
+  readonly holdTimeout: number;
+}

@@ -1,0 +1,176 @@
+import { join } from "node:path";
+import { UnansweredError } from "./ask";
+import type { Fleet } from "./fleet";
+import type { Instance } from "./instance";
+import { download, FileRefusedError } from "./kept-file";
+import type { Log } from "./log";
+import { filesOfRecord } from "./mark";
+import type { PromptEntry, PromptLedger } from "./prompt-ledger";
+import { lookAtHistory, lookAtQueue } from "./queue-look";
+import type { KeptFile, StagedResult } from "./result-store";
+import type { Spool } from "./spool";
+
+/** How often a file that an answering instance fails to give is asked for before the result is kept without it. */
+const mostAttempts = 4;
+/** Of this many looks one compares the whole queue, which finds prompts that were removed from it. */
+const looksPerFullLook = 10;
+
+export interface ResultCollectorParts {
+  readonly fleet: Fleet;
+  readonly ledger: PromptLedger;
+  readonly spool: Spool;
+  readonly log: Log;
+  /** Called once for each prompt that its instance no longer runs or has waiting. */
+  readonly onEnded: (entry: PromptEntry) => void;
+  /** Called for a prompt that its instance no longer knows though no client asked for its removal. */
+  readonly onVanished: (entry: PromptEntry) => Promise<void>;
+}
+
+/** Notices that prompts have ended, and copies their records and files to the spool, while their instance still runs. */
+export class ResultCollector {
+  /** What is under way for each process: looks and copies of one process come one after the other. */
+  private readonly chains = new Map<Instance, Promise<void>>();
+  private readonly attempts = new Map<string, number>();
+  private looks = 0;
+  private closed = false;
+
+  constructor(private readonly parts: ResultCollectorParts) {}
+
+  /** Looks for ended prompts of an instance. */
+  look(instance: Instance): Promise<void> {
+    return this.enqueue(instance, async () => {
+      this.looks += 1;
+      const waiting = this.parts.ledger
+        .heldBy(instance)
+        .filter(({ state }) => state === "outstanding")
+        .sort((a, b) => (a.number ?? 0) - (b.number ?? 0));
+      for (const entry of this.parts.ledger.heldBy(instance)) {
+        if (entry.state === "ended") await this.collect(entry, instance);
+      }
+      const [next] = await this.collectInOrder(waiting, instance);
+      if (next === undefined) return;
+      const left = waiting.filter(({ state }) => state === "outstanding").length;
+      const missing = instance.queueRemaining !== null && instance.queueRemaining < left;
+      if (missing || !instance.present || this.looks % looksPerFullLook === 0) await this.compare(instance);
+    });
+  }
+
+  /** Looks for one prompt of which a socket has told that it ended. */
+  lookFor(entry: PromptEntry, instance: Instance): Promise<void> {
+    return this.enqueue(instance, async () => {
+      if (entry.state === "outstanding") await this.collect(entry, instance);
+    });
+  }
+
+  /** Resolves when nothing is being copied any more; nothing new begins. */
+  async close(): Promise<void> {
+    this.closed = true;
+    await Promise.all(this.chains.values());
+  }
+
+  /** Prompts mostly run in the order of their numbers: asks for the first, and for the next only when that had ended. */
+  private async collectInOrder(waiting: readonly PromptEntry[], instance: Instance): Promise<readonly PromptEntry[]> {
+    for (const [index, entry] of waiting.entries()) {
+      if (!(await this.collect(entry, instance))) return waiting.slice(index);
+    }
+    return [];
+  }
+
+  /** Compares the whole queue with what should be in it. */
+  private async compare(instance: Instance): Promise<void> {
+    const asked = Date.now();
+    const queued = new Set((await lookAtQueue(instance)).map(({ id }) => id));
+    for (const entry of this.parts.ledger.heldBy(instance)) {
+      const accepted = entry.acceptedAt ?? Number.POSITIVE_INFINITY;
+      if (entry.state !== "outstanding" || queued.has(entry.id) || accepted >= asked) continue;
+      if (await this.collect(entry, instance)) continue;
+      // Neither waiting, running nor ended.
+      entry.state = "ended";
+      this.parts.onEnded(entry);
+      if (entry.removed) await this.parts.ledger.drop(entry);
+      else await this.parts.onVanished(entry);
+    }
+  }
+
+  /** Keeps the result of a prompt if it has ended, and says whether it has. */
+  private async collect(entry: PromptEntry, instance: Instance): Promise<boolean> {
+    entry.record ??= await lookAtHistory(instance, entry.id);
+    if (entry.record === null) return false;
+    if (entry.state !== "ended") {
+      entry.state = "ended";
+      this.parts.onEnded(entry);
+    }
+    await this.keep(entry, entry.record, instance);
+    return true;
+  }
+
+  /**
+   * Keeps what is left of a result whose process went after the prompt had ended.
+   * @param successor the process that now has its id, and with it its folders.
+   */
+  async salvage(entry: PromptEntry, record: string, successor: Instance | undefined): Promise<void> {
+    this.attempts.set(entry.id, mostAttempts);
+    await this.keep(entry, record, successor ?? null);
+  }
+
+  private async keep(entry: PromptEntry, record: string, source: Instance | null): Promise<void> {
+    const { ledger, spool } = this.parts;
+    const staged = await spool.results.stage();
+    try {
+      if (!(await this.copyFiles(entry, record, staged, source))) return;
+      // A client may have removed the prompt while its files were being copied.
+      if (ledger.get(entry.id) === entry && !entry.removed) {
+        const { id: promptId, clients, instance } = entry;
+        await spool.results.keep(staged, { promptId, clients, instance: instance.id, epoch: instance.epoch }, record);
+      }
+      await ledger.drop(entry);
+      this.attempts.delete(entry.id);
+    } finally {
+      await spool.results.discard(staged);
+    }
+    await spool.tidy();
+  }
+
+  /** Copies what a record names; false when it has to be tried again. */
+  private async copyFiles(
+    entry: PromptEntry,
+    record: string,
+    staged: StagedResult,
+    source: Instance | null,
+  ): Promise<boolean> {
+    for (const [index, reference] of filesOfRecord(record).entries()) {
+      const name = String(index);
+      try {
+        if (source === null) throw new Error(`${entry.instance.id} went before ${reference.filename} was copied`);
+        const { bytes, contentType } = await download(source, reference, join(staged.folder, name));
+        const { filename, subfolder, type } = reference;
+        const file: KeptFile = { filename, subfolder, type, name, bytes, contentType };
+        staged.files.push(file);
+      } catch (error) {
+        const attempt = (this.attempts.get(entry.id) ?? 0) + 1;
+        this.attempts.set(entry.id, attempt);
+        const final = (error instanceof FileRefusedError && error.status < 500) || attempt >= mostAttempts;
+        if (!final && source?.present) return false;
+        this.parts.log(`the result of prompt ${entry.id} is kept without a file: ${(error as Error).message}`);
+      }
+    }
+    return true;
+  }
+
+  private enqueue(instance: Instance, action: () => Promise<void>): Promise<void> {
+    if (this.closed) return Promise.resolve();
+    const next = (this.chains.get(instance) ?? Promise.resolve()).then(async () => {
+      try {
+        if (!this.closed) await action();
+      } catch (error) {
+        // The next look asks again; an instance that went is the business of who watches for that.
+        if (!(error instanceof UnansweredError)) this.parts.log(`${instance.id}: ${(error as Error).message}`);
+      }
+    });
+    this.chains.set(instance, next);
+    void next.then(() => {
+      if (this.chains.get(instance) === next) this.chains.delete(instance);
+    });
+    return next;
+  }
+}

@@ -1,0 +1,217 @@
+import { createHash, randomUUID } from "node:crypto";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { replaceFile } from "./atomic-file";
+import type { FileReference } from "./json-text";
+import type { Log } from "./log";
+
+const keptFile = z.object({
+  filename: z.string(),
+  subfolder: z.string(),
+  type: z.string(),
+  /** Name in the result's folder. */
+  name: z.string(),
+  bytes: z.number(),
+  contentType: z.string(),
+});
+export type KeptFile = z.infer<typeof keptFile>;
+
+const keptResult = z.object({
+  promptId: z.string(),
+  instance: z.string(),
+  epoch: z.number(),
+  /** Affinity keys of the client. */
+  clients: z.array(z.string()).readonly(),
+  /** Milliseconds since 1970. */
+  endedAt: z.number(),
+  bytes: z.number(),
+  files: z.array(keptFile),
+});
+export type KeptResult = z.infer<typeof keptResult>;
+
+/** What outlives its instance, in age order with others under one limit. */
+export interface Kept {
+  readonly at: number;
+  readonly bytes: number;
+  readonly what: string;
+  remove(): Promise<void>;
+}
+
+/** What a result's history record and files are put into before they get their place. */
+export interface StagedResult {
+  readonly folder: string;
+  readonly files: KeptFile[];
+}
+
+/**
+ * History records and output files of prompts that ended, each in a folder of its own which appears as a whole. A result
+ * is kept while its instance is there, and for the retention after the instance went.
+ */
+export class ResultStore {
+  private readonly results = new Map<string, KeptResult>();
+  /** Files by where a client names them; the newest result that has one counts. */
+  private readonly files = new Map<string, { readonly promptId: string; readonly file: KeptFile }>();
+  private departures = new Map<string, number>();
+
+  private constructor(
+    private readonly folder: string,
+    private readonly incoming: string,
+  ) {}
+
+  static async open(spool: string, log: Log): Promise<ResultStore> {
+    const store = new ResultStore(join(spool, "results"), join(spool, "incoming"));
+    await mkdir(store.folder, { recursive: true });
+    const found: KeptResult[] = [];
+    for (const name of await readdir(store.folder)) {
+      try {
+        found.push(keptResult.parse(JSON.parse(await readFile(join(store.folder, name, "meta.json"), "utf8"))));
+      } catch (error) {
+        log(`a damaged result is removed from the spool: ${name}: ${(error as Error).message}`);
+        await rm(join(store.folder, name), { recursive: true, force: true });
+      }
+    }
+    for (const result of found.sort((a, b) => a.endedAt - b.endedAt)) store.index(result);
+    store.departures = await readDepartures(join(spool, "departures.json"));
+    return store;
+  }
+
+  get bytes(): number {
+    return [...this.results.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  has(promptId: string): boolean {
+    return this.results.has(promptId);
+  }
+
+  get(promptId: string): KeptResult | undefined {
+    return this.results.get(promptId);
+  }
+
+  all(): readonly KeptResult[] {
+    return [...this.results.values()];
+  }
+
+  /** The history record as its instance gave it; null when it is not kept. */
+  async record(promptId: string): Promise<string | null> {
+    if (!this.results.has(promptId)) return null;
+    try {
+      return await readFile(join(this.folderOf(promptId), "record.json"), "utf8");
+    } catch (error) {
+      // It may have been evicted between the look and the read.
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+      throw error;
+    }
+  }
+
+  /** Where a file of an instance is kept, or null. */
+  file(instance: string, reference: FileReference): { readonly path: string; readonly file: KeptFile } | null {
+    const found = this.files.get(fileKey(instance, reference));
+    return found === undefined
+      ? null
+      : { path: join(this.folderOf(found.promptId), found.file.name), file: found.file };
+  }
+
+  /** Whether anything of the instance is kept. */
+  knows(instance: string): boolean {
+    return this.all().some((result) => result.instance === instance);
+  }
+
+  async stage(): Promise<StagedResult> {
+    const folder = join(this.incoming, randomUUID());
+    await mkdir(folder, { recursive: true });
+    return { folder, files: [] };
+  }
+
+  async discard({ folder }: StagedResult): Promise<void> {
+    await rm(folder, { recursive: true, force: true });
+  }
+
+  /** Gives a staged result its place; an earlier one of the same prompt is replaced. */
+  async keep(
+    { folder, files }: StagedResult,
+    result: Pick<KeptResult, "promptId" | "instance" | "epoch" | "clients">,
+    record: string,
+  ): Promise<void> {
+    const bytes = files.reduce((sum, file) => sum + file.bytes, Buffer.byteLength(record));
+    const kept: KeptResult = { ...result, endedAt: Date.now(), bytes, files };
+    await writeFile(join(folder, "record.json"), record, { mode: 0o600 });
+    await writeFile(join(folder, "meta.json"), JSON.stringify(kept), { mode: 0o600 });
+    await this.remove(result.promptId);
+    await rename(folder, this.folderOf(result.promptId));
+    this.index(kept);
+  }
+
+  async remove(promptId: string): Promise<void> {
+    const result = this.results.get(promptId);
+    if (result === undefined) return;
+    this.results.delete(promptId);
+    for (const file of result.files) {
+      const key = fileKey(result.instance, file);
+      if (this.files.get(key)?.promptId === promptId) this.files.delete(key);
+    }
+    await rm(this.folderOf(promptId), { recursive: true, force: true });
+  }
+
+  kept(): readonly Kept[] {
+    return this.all().map(({ promptId, endedAt, bytes }) => ({
+      at: endedAt,
+      bytes,
+      what: `the result of prompt ${promptId}`,
+      remove: () => this.remove(promptId),
+    }));
+  }
+
+  /** Notes which processes are there; the retention of the others' results runs from when they were first missed. */
+  async notePresent(present: readonly { readonly id: string; readonly epoch: number }[], now: number): Promise<void> {
+    const there = new Set(present.map(({ id, epoch }) => processKey(id, epoch)));
+    const departures = new Map<string, number>();
+    for (const { instance, epoch } of this.all()) {
+      const key = processKey(instance, epoch);
+      if (!there.has(key)) departures.set(key, this.departures.get(key) ?? now);
+    }
+    const changed = JSON.stringify([...departures]) !== JSON.stringify([...this.departures]);
+    this.departures = departures;
+    if (changed) await replaceFile(join(this.folder, "..", "departures.json"), JSON.stringify([...departures]));
+  }
+
+  /** Removes results whose process went longer ago than the retention, and returns how many. */
+  async expire(retention: number, now: number): Promise<number> {
+    const old = this.all().filter(({ instance, epoch }) => {
+      const departed = this.departures.get(processKey(instance, epoch));
+      return departed !== undefined && departed + retention <= now;
+    });
+    for (const { promptId } of old) await this.remove(promptId);
+    return old.length;
+  }
+
+  private index(result: KeptResult): void {
+    this.results.set(result.promptId, result);
+    for (const file of result.files) {
+      this.files.set(fileKey(result.instance, file), { promptId: result.promptId, file });
+    }
+  }
+
+  /** Clients choose prompt ids, so an id is no file name. */
+  private folderOf(promptId: string): string {
+    return join(this.folder, createHash("sha256").update(promptId).digest("hex").slice(0, 40));
+  }
+}
+
+function fileKey(instance: string, { type, subfolder, filename }: FileReference): string {
+  return JSON.stringify([instance, type, subfolder, filename]);
+}
+
+function processKey(instance: string, epoch: number): string {
+  return `${instance}#${epoch}`;
+}
+
+async function readDepartures(path: string): Promise<Map<string, number>> {
+  try {
+    return new Map(z.array(z.tuple([z.string(), z.number()])).parse(JSON.parse(await readFile(path, "utf8"))));
+  } catch (error) {
+    // Written as a whole, so it is either not there or somebody else's; the retention then starts anew.
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") await rm(path, { force: true });
+    return new Map();
+  }
+}

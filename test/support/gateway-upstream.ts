@@ -1,0 +1,454 @@
+import { createHash, randomUUID } from "node:crypto";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { type WebSocket, WebSocketServer } from "ws";
+
+/**
+ * A server that behaves towards a gateway as ComfyUI does: one worker, a queue, a history in memory, files that are counted,
+ * messages in ComfyUI's order. Classes: `SaveImage` and `PreviewImage` write a file that tells who wrote it, `LoadImage` wants
+ * its input to be there, `Fail` fails, everything else gives a value.
+ */
+export interface UpstreamOptions {
+  /** What its files and answers tell it by. */
+  readonly name: string;
+  readonly port?: number;
+  /** Milliseconds that each prompt takes; `null`: until {@link Upstream.finishOne}. Default 0. */
+  readonly duration?: number | null;
+}
+
+interface Queued {
+  readonly number: number;
+  readonly id: string;
+  readonly prompt: Record<string, { class_type: string; inputs: Record<string, unknown> }>;
+  /** The request's text, of which the history repeats `prompt`. */
+  readonly promptText: string;
+  readonly extra: Record<string, unknown>;
+}
+
+type Message = readonly [string, Record<string, unknown>];
+
+export class Upstream {
+  /** Every request that reached it, as `METHOD /path?query`. */
+  readonly requests: string[] = [];
+  readonly requestHeaders: IncomingMessage["headers"][] = [];
+  /** Prompts in the order in which it accepted them. */
+  readonly accepted: string[] = [];
+  readonly executed: string[] = [];
+  readonly interrupts: string[] = [];
+  readonly files = new Map<string, Buffer>();
+  readonly history = new Map<string, string>();
+  /** How often a client id was opened while it was open. */
+  doubledSockets = 0;
+  duration: number | null;
+  /** What the next `POST /prompt` suffers: its connection is cut before or after the prompt was taken. */
+  cutNextPrompt: "before" | "after" | null = null;
+  /** Requests to this path wait for its promise before they are answered. */
+  readonly gates = new Map<string, Promise<void>>();
+
+  private readonly queue: Queued[] = [];
+  private running: Queued | null = null;
+  private interrupted = false;
+  private counter = 0;
+  private numbers = 0;
+  private release: (() => void) | null = null;
+  private pendingReleases = 0;
+  private readonly sockets = new Map<string, WebSocket>();
+  private readonly webSockets = new WebSocketServer({ noServer: true });
+
+  private constructor(
+    readonly name: string,
+    private readonly server: Server,
+    duration: number | null,
+  ) {
+    this.duration = duration;
+  }
+
+  static async start({ name, port = 0, duration = 0 }: UpstreamOptions): Promise<Upstream> {
+    const server = createServer();
+    const upstream = new Upstream(name, server, duration);
+    server.on("request", (request, response) => void upstream.answer(request, response));
+    server.on("upgrade", (request, socket, head) => {
+      if (new URL(request.url ?? "/", "http://x").pathname.replace(/^\/api/, "") === "/plugin-socket") {
+        upstream.webSockets.handleUpgrade(request, socket, head, (client) =>
+          client.on("message", (data) => client.send(`${name} heard ${String(data)}`)),
+        );
+        return;
+      }
+      upstream.webSockets.handleUpgrade(request, socket, head, (client) => upstream.accept(client, request));
+    });
+    await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
+    return upstream;
+  }
+
+  get port(): number {
+    return (this.server.address() as AddressInfo).port;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  get queueLength(): number {
+    return this.queue.length + (this.running === null ? 0 : 1);
+  }
+
+  get openClients(): readonly string[] {
+    return [...this.sockets.keys()];
+  }
+
+  /** Lets the running prompt, or the next one, end; for a duration of null. */
+  finishOne(): void {
+    if (this.release === null) this.pendingReleases += 1;
+    else this.release();
+  }
+
+  /** Sends one binary frame to a client, as previews are sent. */
+  sendPreview(clientId: string, data: Buffer): void {
+    this.sockets.get(clientId)?.send(data);
+  }
+
+  send(clientId: string, type: string, data: Record<string, unknown>): void {
+    this.sockets.get(clientId)?.send(JSON.stringify({ type, data }));
+  }
+
+  /** Ends as a killed process does: every connection is cut, everything in memory is lost. */
+  async kill(): Promise<void> {
+    for (const socket of this.webSockets.clients) socket.terminate();
+    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    this.server.closeAllConnections();
+    await closed;
+  }
+
+  private accept(client: WebSocket, request: IncomingMessage): void {
+    const query = new URL(request.url ?? "/", this.url).searchParams;
+    const sid = query.get("clientId") || randomUUID();
+    if (this.sockets.has(sid)) this.doubledSockets += 1;
+    this.sockets.set(sid, client);
+    // Whichever closes, the id is forgotten: so two sockets of one client break each other.
+    client.on("close", () => this.sockets.delete(sid));
+    client.send(JSON.stringify({ type: "status", data: { status: this.status(), sid } }));
+    let first = true;
+    client.on("message", (data) => {
+      const message = JSON.parse(String(data)) as { type: string };
+      if (first && message.type === "feature_flags") {
+        const flags = { supports_preview_metadata: true, max_upload_size: 104857600, server: this.name };
+        client.send(JSON.stringify({ type: "feature_flags", data: flags }));
+      }
+      first = false;
+    });
+  }
+
+  private status(): Record<string, unknown> {
+    return { exec_info: { queue_remaining: this.queueLength } };
+  }
+
+  private broadcastStatus(): void {
+    const message = JSON.stringify({ type: "status", data: { status: this.status() } });
+    for (const socket of this.sockets.values()) socket.send(message);
+  }
+
+  private async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? "/", this.url);
+    const path = url.pathname.replace(/^\/api(?=\/)/, "");
+    const poll = request.method === "GET" && path === "/prompt";
+    if (!poll) {
+      this.requests.push(`${request.method} ${request.url}`);
+      this.requestHeaders.push(request.headers);
+    }
+    const chunks: Buffer[] = [];
+    try {
+      for await (const chunk of request) chunks.push(chunk as Buffer);
+    } catch {
+      return;
+    }
+    await this.gates.get(path);
+    const body = Buffer.concat(chunks);
+    const { host, origin } = request.headers;
+    if (origin !== undefined && /^(127\.|localhost)/.test(host ?? "") && new URL(origin).host !== host) {
+      response.writeHead(403).end();
+      return;
+    }
+    const id = /^\/history\/(.+)$/.exec(path)?.[1];
+    const method = request.method === "HEAD" ? "GET" : request.method;
+    if (id !== undefined) return json(response, this.historyOf([decodeURIComponent(id)]));
+    switch (`${method} ${path}`) {
+      case "GET /prompt":
+        return json(response, JSON.stringify({ exec_info: { queue_remaining: this.queueLength } }));
+      case "POST /prompt":
+        return this.postPrompt(request, response, body.toString());
+      case "GET /queue":
+        return json(response, this.queueText());
+      case "POST /queue":
+        return this.postQueue(response, JSON.parse(body.toString()) as { clear?: boolean; delete?: string[] });
+      case "GET /history": {
+        const most = Number(url.searchParams.get("max_items") ?? this.history.size);
+        return json(response, this.historyOf([...this.history.keys()].slice(-most || undefined)));
+      }
+      case "POST /history": {
+        const { clear, delete: ids = [] } = JSON.parse(body.toString()) as { clear?: boolean; delete?: string[] };
+        if (clear) this.history.clear();
+        for (const each of ids) this.history.delete(each);
+        response.end();
+        return;
+      }
+      case "POST /interrupt":
+        return this.interrupt(response, body.toString());
+      case "GET /view":
+        return this.view(response, url.searchParams);
+      case "POST /upload/image":
+      case "POST /upload/mask":
+        return this.upload(request, response, body);
+      case "GET /big":
+        response.writeHead(200, { "content-type": "application/octet-stream" });
+        for (let index = 0; index < 64; index += 1) response.write(Buffer.alloc(65_536, index));
+        response.end();
+        return;
+      case "POST /echo":
+        return json(response, JSON.stringify({ bytes: body.length, url: request.url, headers: request.headers }));
+      case "GET /cut":
+        response.writeHead(200, { "content-length": 1000 });
+        response.write("half");
+        setImmediate(() => response.destroy());
+        return;
+      case "GET /":
+      case "GET /system_stats":
+        return json(response, JSON.stringify({ server: this.name, url: request.url }));
+      default:
+        response.writeHead(404).end();
+    }
+  }
+
+  private postPrompt(request: IncomingMessage, response: ServerResponse, text: string): void {
+    const cut = this.cutNextPrompt;
+    this.cutNextPrompt = null;
+    if (cut === "before") {
+      request.socket.destroy();
+      return;
+    }
+    let body: {
+      prompt_id?: string;
+      client_id?: string;
+      prompt?: Queued["prompt"];
+      extra_data?: object;
+      front?: boolean;
+    };
+    try {
+      body = JSON.parse(text) as typeof body;
+    } catch {
+      response.writeHead(500, { "content-type": "text/plain; charset=utf-8" });
+      response.end("500 Internal Server Error\n\nServer got itself in trouble");
+      return;
+    }
+    const prompt = body.prompt ?? {};
+    const missing = Object.values(prompt).find(
+      ({ class_type, inputs }) => class_type === "LoadImage" && !this.files.has(annotated(String(inputs.image))),
+    );
+    if (missing !== undefined || Object.keys(prompt).length === 0) {
+      const type = missing === undefined ? "prompt_no_outputs" : "prompt_outputs_failed_validation";
+      const message = missing === undefined ? "Prompt has no outputs" : `Invalid image file: ${missing.inputs.image}`;
+      json(response, JSON.stringify({ error: { type, message, details: "", extra_info: {} }, node_errors: {} }), 400);
+      return;
+    }
+    const number = body.front ? -this.numbers : this.numbers;
+    this.numbers += 1;
+    const id = String(body.prompt_id ?? randomUUID());
+    const extra = { ...body.extra_data, ...(body.client_id === undefined ? {} : { client_id: body.client_id }) };
+    const promptText = /"prompt"\s*:\s*(\{.*\})/s.exec(text)?.[1] === undefined ? "{}" : extractPrompt(text);
+    this.queue.push({ number, id, prompt, promptText, extra });
+    this.queue.sort((a, b) => a.number - b.number);
+    this.accepted.push(id);
+    this.broadcastStatus();
+    if (cut === "after") request.socket.destroy();
+    else json(response, JSON.stringify({ prompt_id: id, number, node_errors: {} }));
+    void this.work();
+  }
+
+  private async work(): Promise<void> {
+    if (this.running !== null) return;
+    const job = this.queue.shift();
+    if (job === undefined) return;
+    this.running = job;
+    this.interrupted = false;
+    this.broadcastStatus();
+    const client = String(job.extra.client_id ?? "");
+    const messages: Message[] = [];
+    const stamp = { prompt_id: job.id, timestamp: Date.now() };
+    const tell = (type: string, data: Record<string, unknown>, kept = false) => {
+      if (kept) messages.push([type, data]);
+      this.send(client, type, data);
+    };
+    tell("execution_start", stamp, true);
+    tell("execution_cached", { nodes: [], ...stamp }, true);
+    const outputs: Record<string, unknown> = {};
+    await this.untilFinished();
+    let failure: string | null = null;
+    for (const [node, { class_type, inputs }] of Object.entries(job.prompt)) {
+      if (this.interrupted || failure !== null) break;
+      tell("executing", { node, display_node: node, prompt_id: job.id });
+      tell("progress", { value: 1, max: 1, prompt_id: job.id, node });
+      if (class_type === "Fail") failure = String(inputs.message ?? "as asked");
+      else {
+        outputs[node] = this.run(class_type, job.id, inputs);
+        tell("executed", { node, display_node: node, output: outputs[node], prompt_id: job.id });
+      }
+    }
+    const data = { prompt_id: job.id, timestamp: Date.now() };
+    if (this.interrupted) tell("execution_interrupted", { ...data, node_id: "1", executed: [] }, true);
+    else if (failure !== null) tell("execution_error", { ...data, exception_message: failure, executed: [] }, true);
+    else tell("execution_success", data, true);
+    const success = !this.interrupted && failure === null;
+    const status = { status_str: success ? "success" : "error", completed: success, messages };
+    const item = `[${job.number}, ${JSON.stringify(job.id)}, ${job.promptText}, ${JSON.stringify(job.extra)}, []]`;
+    this.history.set(
+      job.id,
+      `{"prompt": ${item}, "outputs": ${JSON.stringify(outputs)}, "status": ${JSON.stringify(status)}, "meta": {}}`,
+    );
+    this.executed.push(job.id);
+    this.running = null;
+    this.broadcastStatus();
+    tell("executing", { node: null, prompt_id: job.id });
+    void this.work();
+  }
+
+  private async untilFinished(): Promise<void> {
+    if (this.duration !== null) {
+      await new Promise((resolve) => setTimeout(resolve, this.duration ?? 0));
+      return;
+    }
+    if (this.pendingReleases > 0) {
+      this.pendingReleases -= 1;
+      return;
+    }
+    await new Promise<void>((resolve) => {
+      this.release = resolve;
+    });
+    this.release = null;
+  }
+
+  private run(classType: string, id: string, inputs: Record<string, unknown>): unknown {
+    if (classType !== "SaveImage" && classType !== "PreviewImage") return { value: [this.name] };
+    this.counter += 1;
+    const filename = `ComfyUI_${String(this.counter).padStart(5, "0")}_.png`;
+    const type = classType === "SaveImage" ? "output" : "temp";
+    const subfolder = String(inputs.subfolder ?? "");
+    this.files.set(fileKey(type, subfolder, filename), Buffer.from(`${this.name} drew ${filename} for ${id}`));
+    return { images: [{ filename, subfolder, type }] };
+  }
+
+  private queueText(): string {
+    const item = ({ number, id, promptText, extra }: Queued) =>
+      `[${number}, ${JSON.stringify(id)}, ${promptText}, ${JSON.stringify(extra)}, []]`;
+    const running = this.running === null ? "" : item(this.running);
+    return `{"queue_running": [${running}], "queue_pending": [${this.queue.map(item).join(", ")}]}`;
+  }
+
+  private postQueue(
+    response: ServerResponse,
+    { clear, delete: ids = [] }: { clear?: boolean; delete?: string[] },
+  ): void {
+    const kept = clear ? [] : this.queue.filter(({ id }) => !ids.includes(id));
+    this.queue.splice(0, this.queue.length, ...kept);
+    this.broadcastStatus();
+    response.end();
+  }
+
+  private interrupt(response: ServerResponse, body: string): void {
+    const id = body === "" ? undefined : (JSON.parse(body) as { prompt_id?: string }).prompt_id;
+    this.interrupts.push(id ?? "");
+    if (this.running !== null && (id === undefined || id === this.running.id)) {
+      this.interrupted = true;
+      this.release?.();
+    }
+    response.end();
+  }
+
+  private view(response: ServerResponse, query: URLSearchParams): void {
+    const content = this.files.get(
+      fileKey(query.get("type") ?? "output", query.get("subfolder") ?? "", query.get("filename") ?? ""),
+    );
+    if (content === undefined) {
+      response.writeHead(404).end();
+      return;
+    }
+    const body = query.has("preview") ? Buffer.concat([Buffer.from("preview of "), content]) : content;
+    response.writeHead(200, { "content-type": "image/png", "content-length": body.length });
+    response.end(body);
+  }
+
+  private async upload(request: IncomingMessage, response: ServerResponse, body: Buffer): Promise<void> {
+    const form = await new Response(new Uint8Array(body), {
+      headers: { "content-type": request.headers["content-type"] ?? "" },
+    }).formData();
+    const image = form.get("image");
+    if (!(image instanceof File)) {
+      response.writeHead(400).end();
+      return;
+    }
+    const original = form.get("original_ref");
+    let content = Buffer.from(await image.arrayBuffer());
+    if (typeof original === "string") {
+      const { filename, subfolder = "", type = "output" } = JSON.parse(original) as Record<string, string>;
+      const base = this.files.get(fileKey(type, subfolder, filename ?? ""));
+      if (base === undefined) {
+        response.writeHead(400).end();
+        return;
+      }
+      content = Buffer.concat([base, Buffer.from(" masked with "), content]);
+    }
+    const type = String(form.get("type") ?? "input");
+    const subfolder = String(form.get("subfolder") ?? "");
+    const overwrite = ["true", "1"].includes(String(form.get("overwrite")));
+    const [, stem = "", extension = ""] = /^(.*?)(\.[^.]*)?$/.exec(image.name) ?? [];
+    let name = image.name;
+    for (let count = 1; !overwrite; count += 1) {
+      const known = this.files.get(fileKey(type, subfolder, name));
+      if (known === undefined || known.equals(content)) break;
+      name = `${stem} (${count})${extension}`;
+    }
+    this.files.set(fileKey(type, subfolder, name), content);
+    json(response, JSON.stringify({ name, subfolder, type }));
+  }
+
+  private historyOf(ids: readonly string[]): string {
+    const records = ids.flatMap((id) => {
+      const record = this.history.get(id);
+      return record === undefined ? [] : [`${JSON.stringify(id)}: ${record}`];
+    });
+    return `{${records.join(", ")}}`;
+  }
+}
+
+export function fileKey(type: string, subfolder: string, filename: string): string {
+  return `${type}/${subfolder}/${filename}`;
+}
+
+export function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+/** The file that a `LoadImage` input names. */
+function annotated(text: string): string {
+  const [, path = "", type = "input"] = /^(.*?)(?: \[(input|output|temp)\])?$/.exec(text) ?? [];
+  const slash = path.lastIndexOf("/");
+  return fileKey(type, path.slice(0, Math.max(0, slash)), path.slice(slash + 1));
+}
+
+/** The text of a request's `prompt`, as it was sent: numbers keep their digits. */
+function extractPrompt(text: string): string {
+  const start = text.indexOf("{", text.search(/"prompt"\s*:/));
+  let depth = 0;
+  for (let at = start; at < text.length; at += 1) {
+    if (text[at] === "{") depth += 1;
+    if (text[at] === "}") depth -= 1;
+    if (depth === 0) return text.slice(start, at + 1);
+  }
+  return "{}";
+}
+
+function json(response: ServerResponse, text: string, status = 200): void {
+  response.writeHead(status, {
+    "content-type": "application/json; charset=utf-8",
+    "content-length": Buffer.byteLength(text),
+  });
+  response.end(text);
+}
