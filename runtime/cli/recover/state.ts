@@ -1,0 +1,146 @@
+import { realpathSync } from "node:fs";
+import { resolve } from "node:path";
+import { z } from "zod";
+
+/** Type of this package's dynamic resources in a stack's state, up to the resource's own name. */
+const ownTypes = "pulumi-nodejs:dynamic/comfyui:";
+
+const resourceSchema = z.looseObject({
+  urn: z.string(),
+  type: z.string(),
+  id: z.string().optional(),
+  outputs: z.record(z.string(), z.unknown()).optional(),
+});
+
+const operationSchema = z.looseObject({ type: z.string(), resource: resourceSchema });
+
+const stateSchema = z.looseObject({
+  deployment: z.looseObject({
+    resources: z.array(resourceSchema).nullish(),
+    pending_operations: z.array(operationSchema).nullish(),
+  }),
+});
+
+export type StackState = z.infer<typeof stateSchema>;
+type StateResource = z.infer<typeof resourceSchema>;
+
+/** Reads what `pulumi stack export` wrote; unknown fields are kept as they are. */
+export function parseState(text: string): StackState {
+  const parsed = stateSchema.safeParse(JSON.parse(text));
+  if (!parsed.success) {
+    throw new Error(`pulumi stack export gave a state that this version cannot read: ${z.prettifyError(parsed.error)}`);
+  }
+  return parsed.data;
+}
+
+/** What a dead run was doing to a resource. */
+export interface PendingOperation {
+  /** `creating`, `updating`, `deleting`, `reading` or `importing`. */
+  readonly operation: string;
+  readonly urn: string;
+  readonly type: string;
+  /**
+   * True for a creation whose result would be lost with the record: of a resource that is not this package's own.
+   * This package's creations find and adopt what an earlier attempt left.
+   */
+  readonly mayBeLost: boolean;
+}
+
+export function pendingOperations({ deployment }: StackState): readonly PendingOperation[] {
+  return (deployment.pending_operations ?? []).map(({ type: operation, resource }) => ({
+    operation,
+    urn: resource.urn,
+    type: resource.type,
+    mayBeLost: operation === "creating" && !resource.type.startsWith(ownTypes),
+  }));
+}
+
+/** The same state without pending operations. */
+export function withoutPendingOperations(state: StackState): StackState {
+  const { pending_operations: _, ...deployment } = state.deployment;
+  return { ...state, deployment };
+}
+
+/** What of a local platform a stack's state knows. */
+export interface KnownObjects {
+  /** Absolute paths. */
+  readonly directories: ReadonlySet<string>;
+  readonly has: (object: KnownObject) => boolean;
+}
+
+export type KnownObject = { readonly directory: string } & (
+  | { readonly kind: "service" | "gateway"; readonly service: string }
+  | { readonly kind: "release" | "instances"; readonly service: string; readonly release: string }
+  | { readonly kind: "workstation"; readonly workstation: string }
+);
+
+/**
+ * Collects the platform's objects that any resource of the state stands for, those that wait for their deletion
+ * included. Fails when a resource of this package does not say what it stands for: then nothing could be called an orphan.
+ */
+export function knownObjects({ deployment }: StackState, programFolder: string): KnownObjects {
+  const directories = new Set<string>();
+  const keys = new Set<string>();
+  for (const resource of deployment.resources ?? []) {
+    if (!resource.type.startsWith(ownTypes)) continue;
+    for (const object of objectsOf(resource, programFolder)) {
+      directories.add(object.directory);
+      keys.add(keyOf(object));
+    }
+  }
+  return { directories, has: (object) => keys.has(keyOf(object)) };
+}
+
+function objectsOf(resource: StateResource, programFolder: string): readonly KnownObject[] {
+  const kind = resource.type.slice(ownTypes.length);
+  const read = (name: string) => readOutput(resource, name);
+  const directory = () => canonicalDirectory(read("directory"), programFolder);
+  switch (kind) {
+    case "ServiceClaim":
+      return [{ kind: "service", directory: directory(), service: read("service") }];
+    case "Gateway":
+      return [{ kind: "gateway", directory: directory(), service: read("service") }];
+    case "Release":
+      return [{ kind: "release", directory: directory(), service: read("service"), release: releaseId(resource) }];
+    case "Instances":
+      return [{ kind: "instances", directory: directory(), service: read("service"), release: read("release") }];
+    case "Workstation":
+      return [{ kind: "workstation", directory: directory(), workstation: read("workstation") }];
+    default:
+      // A gate, a switch, a snapshot: nothing on the platform goes by its name.
+      return [];
+  }
+}
+
+/** A release goes by the resource's id; what depends on it has that as an output. */
+function releaseId(resource: StateResource): string {
+  return typeof resource.outputs?.release === "string"
+    ? resource.outputs.release
+    : (resource.id ?? readOutput(resource, "release"));
+}
+
+function readOutput({ outputs, urn }: StateResource, name: string): string {
+  const value = outputs?.[name];
+  if (typeof value === "string") return value;
+  throw new Error(
+    `${urn} has no readable output "${name}" in the stack's state, so what it stands for cannot be told from an orphan; ` +
+      "run pulumi up with this version of pulumi-comfyui first, or name no resource secret",
+  );
+}
+
+function keyOf(object: KnownObject): string {
+  const name = object.kind === "workstation" ? [object.workstation] : [object.service];
+  const release = object.kind === "release" || object.kind === "instances" ? [object.release] : [];
+  return JSON.stringify([object.kind, object.directory, ...name, ...release]);
+}
+
+/** One form of a directory's path, however a program wrote it; links are followed where it exists. */
+export function canonicalDirectory(directory: string, base: string): string {
+  const absolute = resolve(base, directory);
+  try {
+    return realpathSync(absolute);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return absolute;
+    throw error;
+  }
+}

@@ -1,0 +1,56 @@
+import { existsSync, readdirSync } from "node:fs";
+import { resolve } from "node:path";
+import { InvalidInputError } from "../problems";
+import { restore } from "../snapshot";
+import { absoluteReference, isFolder, withCommonOptions } from "./common-options";
+import { type ExitCode, exitCodes } from "./exit-codes";
+import { facts, type Output, type OutputOptions } from "./output";
+import type { Program } from "./program";
+import type { Surroundings } from "./surroundings";
+
+export function addRestore({ commands, surroundings, perform }: Program): void {
+  withCommonOptions(commands.command("restore"))
+    .summary("restore a snapshot to a new folder")
+    .description(
+      "Restores a snapshot to a folder that does not exist yet or is empty, and verifies all of it on the way.",
+    )
+    .argument("<reference>", "<store>#sha256:<manifest digest>, as pack and list print it")
+    .argument("<target>", "folder to make")
+    .addHelpText("after", "\nExample:\n  pulumi-comfyui restore ./.comfyui/store#sha256:0f3a... ./studio-copy\n")
+    .action((reference: string, target: string, options: OutputOptions) =>
+      perform(options, (output) => restoreSnapshot({ reference, target }, output, surroundings)),
+    );
+}
+
+/** Restores a snapshot; remarks about what was rewritten or differs here go to stderr. */
+export async function restoreSnapshot(
+  { reference, target }: { readonly reference: string; readonly target: string },
+  output: Output,
+  { cwd, signal }: Surroundings,
+): Promise<ExitCode> {
+  const restored = await restore({
+    reference: absoluteReference(reference, cwd),
+    target: freeTarget(target, cwd),
+    progress: output.progress,
+    signal,
+  });
+  for (const remark of restored.remarks) output.remark(remark);
+  const { head, location, python, remarks } = restored;
+  output.result({ root: location.root, layout: location.layout, python, id: head.summary.id, remarks }, () =>
+    facts([
+      ["restored to", location.root],
+      ["id", head.summary.id],
+      ["python", python],
+    ]),
+  );
+  return exitCodes.done;
+}
+
+/** The engine looks again when it begins; here a target that is in use is bad input. */
+function freeTarget(target: string, cwd: string): string {
+  const folder = resolve(cwd, target);
+  if (!existsSync(folder) || (isFolder(folder) && readdirSync(folder).length === 0)) return folder;
+  throw new InvalidInputError([
+    { path: "TARGET", reason: `${folder} is in use; give a folder that does not exist yet, or is empty` },
+  ]);
+}
