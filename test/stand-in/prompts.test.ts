@@ -332,3 +332,24 @@ describe("what nodes returned", () => {
     });
   });
 });
+
+describe("a workflow with parts that no output needs", () => {
+  it("runs, whatever those parts are", async () => {
+    const prompt = {
+      "1": addOne(1),
+      unused: { class_type: "EmptyImage", inputs: {} },
+      loose: { class_type: "ImageInvert", inputs: { image: ["nowhere", 0] } },
+      left: { class_type: "ImageInvert", inputs: { image: ["right", 0] } },
+      right: { class_type: "ImageInvert", inputs: { image: ["left", 0] } },
+    };
+
+    expect((await finished(server.url, await submit(server.url, prompt))).outputs).toEqual({ "1": { value: [2] } });
+  });
+
+  it("is refused when an output needs itself", async () => {
+    const circle = { "1": addOne(["2", 0]), "2": addOne(["1", 0]) };
+
+    expect((await post("/prompt", { prompt: circle })).status).toBe(400);
+    expect((await get("/prompt")).status).toBe(200);
+  });
+});

@@ -101,9 +101,7 @@ def _comes_from_another_site(request: Request) -> bool:
         origin = asking.netloc
     if not origin or host == origin:
         return False
-    logging.warning(
-        f"WARNING: request with non matching host and origin {host} != {origin}, returning 403"
-    )
+    logging.warning(f"WARNING: request with non matching host and origin {host} != {origin}, returning 403")
     return True
 
 

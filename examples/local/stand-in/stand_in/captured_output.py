@@ -8,7 +8,7 @@ import sys
 import threading
 from collections import deque
 from datetime import datetime
-from typing import Callable, Deque, Dict, List
+from typing import Any, Callable, Deque, Dict, List
 
 Entry = Dict[str, str]
 
@@ -26,7 +26,7 @@ class _RecordingStream(io.TextIOWrapper):
     process is killed, never. That is ComfyUI's behaviour and part of what it teaches about its logs.
     """
 
-    def __init__(self, stream: io.TextIOWrapper) -> None:
+    def __init__(self, stream: Any) -> None:
         super().__init__(
             stream.buffer, encoding=stream.encoding, errors=stream.errors, line_buffering=stream.line_buffering
         )
@@ -65,9 +65,7 @@ def listen(listener: Callable[[List[Entry]], None]) -> None:
     _listeners.append(listener)
 
 
-def _add_handler(
-    logger: logging.Logger, stream: io.TextIOWrapper, wanted: Callable[[logging.LogRecord], bool]
-) -> None:
+def _add_handler(logger: logging.Logger, stream: io.TextIOWrapper, wanted: Callable[[logging.LogRecord], bool]) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.addFilter(wanted)

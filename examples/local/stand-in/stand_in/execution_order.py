@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional, Set
 
 import nodes
+from stand_in.node_calls import accepted_names
 from stand_in.validation import is_link
 
 Prompt = Dict[str, Any]
@@ -45,4 +46,6 @@ class ExecutionOrder:
 
 
 def _sources(prompt: Prompt, node_id: str) -> List[str]:
-    return [value[0] for value in prompt[node_id]["inputs"].values() if is_link(value)]
+    node = prompt[node_id]
+    accepted = accepted_names(nodes.NODE_CLASS_MAPPINGS[node["class_type"]])
+    return [value[0] for name, value in node["inputs"].items() if name in accepted and is_link(value)]

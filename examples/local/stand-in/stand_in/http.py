@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, Awaitable, Callable, Dict, Mapping, Optional, Tuple
+from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import parse_qsl
 
 _LARGEST_HEAD = 64 * 1024
@@ -187,7 +187,8 @@ async def _read_request(
 
 async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str], largest: int) -> bytes:
     if "chunked" in headers.get("transfer-encoding", "").lower():
-        parts, size = [], 0
+        parts: List[bytes] = []
+        size = 0
         while True:
             length = int((await reader.readuntil(b"\r\n")).split(b";")[0], 16)
             size += length
@@ -196,11 +197,11 @@ async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str], l
             if length == 0:
                 return b"".join(parts)
             parts.append(part[:-2])
-    length = headers.get("content-length", "0")
-    if not length.isdecimal():
-        raise BadRequest(400, f"Content-Length {length!r} is not a number")
-    _refuse_above(largest, int(length))
-    return await reader.readexactly(int(length))
+    announced = headers.get("content-length", "0")
+    if not announced.isdecimal():
+        raise BadRequest(400, f"Content-Length {announced!r} is not a number")
+    _refuse_above(largest, int(announced))
+    return await reader.readexactly(int(announced))
 
 
 def _refuse_above(largest: int, size: int) -> None:

@@ -70,7 +70,8 @@ def pictures_of(image: Any) -> List[Picture]:
     if isinstance(image, (ImageBatch, list, tuple)):
         return [picture for part in image for picture in pictures_of(part)]
     if hasattr(image, "convert") and hasattr(image, "tobytes"):
-        return [Picture(*image.size, image.convert("RGB").tobytes())]
+        width, height = image.size
+        return [Picture(width, height, image.convert("RGB").tobytes())]
     if hasattr(image, "detach"):
         image = image.detach().cpu().numpy()
     if hasattr(image, "shape") and hasattr(image, "clip"):

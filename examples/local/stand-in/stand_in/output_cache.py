@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Hashable, List, Optional
 
 import nodes
-from stand_in.node_calls import call, constants_of, hidden_of
+from stand_in.node_calls import accepted_names, call, constants_of, hidden_of
 from stand_in.prompt_queue import Item
 from stand_in.validation import is_link
 
@@ -37,13 +37,16 @@ class OutputCache:
         """Looks what of the cache fits the prompt, and forgets the rest."""
         known, self._numbers = self._numbers, {}
         self._number_of_node = {}
-        for node_id in item.prompt:
+        # Other nodes of the prompt were not validated, and will not run.
+        for node_id in item.outputs_to_execute:
             self._identify(node_id, item, known)
         in_use = set(self._number_of_node.values())
         self._returned = {number: returned for number, returned in self._returned.items() if number in in_use}
 
     def get(self, node_id: str) -> Optional[Returned]:
-        return self._returned.get(self._number_of_node[node_id])
+        """None, too, for a node that no output of the present prompt needs."""
+        number = self._number_of_node.get(node_id)
+        return None if number is None else self._returned.get(number)
 
     def put(self, node_id: str, returned: Returned) -> None:
         self._returned[self._number_of_node[node_id]] = returned
@@ -57,10 +60,12 @@ class OutputCache:
             return self._number_of_node[node_id]
         node = item.prompt[node_id]
         node_class = nodes.NODE_CLASS_MAPPINGS[node["class_type"]]
-        inputs = []
+        accepted = accepted_names(node_class)
+        inputs: List[Hashable] = []
         for name, value in sorted(node["inputs"].items()):
-            # A link of a node that no output needs was not validated, and may lead nowhere.
-            if is_link(value) and value and value[0] in item.prompt:
+            if name not in accepted:
+                continue
+            if is_link(value):
                 inputs.append((name, "link", self._identify(value[0], item, known), value[1]))
             else:
                 inputs.append((name, "constant", _hashable(value)))

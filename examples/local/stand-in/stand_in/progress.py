@@ -29,6 +29,9 @@ class Progress:
     def _from_node(self, value: float, total: float, _preview: Optional[Any], node_id: Optional[str]) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         node_id = node_id or self._server.last_node_id
+        if node_id is None:
+            # A thread that a node left behind reports after its prompt has ended.
+            return
         self._report(node_id, value=value, max=total)
         self._server.send_sync(
             "progress",

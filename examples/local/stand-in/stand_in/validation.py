@@ -72,7 +72,9 @@ def _validate_outputs(prompt: Prompt, outputs: List[str]) -> Validation:
         try:
             result = _validate_node(prompt, output, results)
         except Exception as error:
-            result = _NodeResult(False, [_raised("exception_during_validation", "Exception when validating node", error)])
+            result = _NodeResult(
+                False, [_raised("exception_during_validation", "Exception when validating node", error)]
+            )
             results[output] = result
         if result.valid:
             good_outputs.append(output)
@@ -97,8 +99,8 @@ def _validate_outputs(prompt: Prompt, outputs: List[str]) -> Validation:
     if good_outputs:
         return Validation(None, good_outputs, node_errors)
     details = "\n".join(f"{reason['message']}: {reason['details']}" for reason in reasons)
-    error = problem("prompt_outputs_failed_validation", "Prompt outputs failed validation", details)
-    return Validation(error, [], node_errors)
+    refusal = problem("prompt_outputs_failed_validation", "Prompt outputs failed validation", details)
+    return Validation(refusal, [], node_errors)
 
 
 def _validate_node(prompt: Prompt, node_id: str, results: Dict[str, _NodeResult]) -> _NodeResult:
@@ -112,7 +114,9 @@ def _validate_node(prompt: Prompt, node_id: str, results: Dict[str, _NodeResult]
     for name, category, input_type, options in declared_inputs(node_class):
         if name not in inputs:
             if category == "required":
-                problems.append(problem("required_input_missing", "Required input is missing", name, {"input_name": name}))
+                problems.append(
+                    problem("required_input_missing", "Required input is missing", name, {"input_name": name})
+                )
             continue
         value = inputs[name]
         facts = {"input_name": name, "input_config": (input_type, options)}
@@ -174,9 +178,13 @@ def _validate_constant(
         return None, value
     extra = {**facts, "received_value": value}
     if "min" in options and value < options["min"]:
-        return problem("value_smaller_than_min", f"Value {value} smaller than min of {options['min']}", name, extra), value
+        return problem(
+            "value_smaller_than_min", f"Value {value} smaller than min of {options['min']}", name, extra
+        ), value
     if "max" in options and value > options["max"]:
-        return problem("value_bigger_than_max", f"Value {value} bigger than max of {options['max']}", name, extra), value
+        return problem(
+            "value_bigger_than_max", f"Value {value} bigger than max of {options['max']}", name, extra
+        ), value
     choices = options.get("options") if input_type == "COMBO" else input_type
     if isinstance(choices, (list, tuple)) and value not in choices:
         shown = str(choices)

@@ -77,9 +77,7 @@ def Custom(io_type: str) -> Any:
 Int, Float, String, Boolean = (Custom(name) for name in ("INT", "FLOAT", "STRING", "BOOLEAN"))
 Image, Mask, Latent, Conditioning = (Custom(name) for name in ("IMAGE", "MASK", "LATENT", "CONDITIONING"))
 Model, Clip, Vae, AnyType = (Custom(name) for name in ("MODEL", "CLIP", "VAE", "*"))
-Combo = SimpleNamespace(
-    io_type="COMBO", Input=ComboInput, Output=type("Output", (Output,), {"io_type": "COMBO"})
-)
+Combo = SimpleNamespace(io_type="COMBO", Input=ComboInput, Output=type("Output", (Output,), {"io_type": "COMBO"}))
 
 
 @dataclass
@@ -129,6 +127,7 @@ class _FromSchema:
 class ComfyNode:
     """Base of V3 nodes: `define_schema` and `execute` are class methods, a node has no state of its own."""
 
+    _schema: Schema
     hidden: Any = SimpleNamespace(unique_id=None, prompt=None, extra_pnginfo=None)
 
     FUNCTION = "run_with_schema"
@@ -152,6 +151,7 @@ class ComfyNode:
 
     @classmethod
     def GET_SCHEMA(cls) -> Schema:
+        # Of the class itself: a subclass has a schema of its own.
         if "_schema" not in cls.__dict__:
             cls._schema = cls.define_schema()
         return cls._schema
