@@ -1,19 +1,15 @@
 import type * as pulumi from "@pulumi/pulumi";
 import type { z } from "zod";
-import type { Problem } from "../runtime/problems";
 import type { Context } from "./context";
 import { withEngine } from "./engine";
+import { type Checked, parseInputs } from "./parsing";
+import { programProblems } from "./program";
 import { isUnknown } from "./unknown";
 
 /** Inputs that every resource has. */
 export interface CommonInputs {
   /** The resource's URN, which the engine does not tell: its row in the progress display. Never a reason for a change. */
   readonly displayUrn: string;
-}
-
-export interface Checked<I> {
-  readonly inputs: I;
-  readonly problems: readonly Problem[];
 }
 
 export interface Difference {
@@ -59,7 +55,11 @@ export function adapt<I extends CommonInputs, O extends object>(
   return {
     check: (olds: Properties, news: Properties) =>
       withEngine(urnOf(news), async (context) => {
-        const parsed = parseInputs(definition.schema, news);
+        // The engine asks no other resource after one whose check failed: so this one speaks for the whole program.
+        const { declarations, ...own } = news;
+        const problems = await programProblems(own.owner, declarations);
+        if (problems.length > 0) return checkResult({ inputs: own, problems });
+        const parsed = parseInputs(definition.schema, own);
         if (parsed.problems.length > 0 || definition.check === undefined) return checkResult(parsed);
         const known = Object.keys(olds).length > 0 ? (olds as unknown as I) : null;
         return checkResult(await definition.check(parsed.inputs as unknown as I, known, context));
@@ -91,53 +91,6 @@ export function adapt<I extends CommonInputs, O extends object>(
       return outputs === null ? {} : { id, props: outs(properties, outputs) };
     },
   };
-}
-
-/** Parses each input by itself, so that one which is not known yet hides no other's problem. */
-export function parseInputs(schema: z.ZodObject, news: Properties): Checked<Properties> {
-  const inputs: Properties = {};
-  const problems: Problem[] = [];
-  for (const [name, part] of Object.entries(schema.shape)) {
-    const value = news[name] ?? undefined;
-    if (isUnknown(value)) {
-      inputs[name] = value;
-      continue;
-    }
-    const parsed = parse(part, value, name);
-    if (parsed.problems.length > 0) problems.push(...parsed.problems);
-    else if (parsed.value !== undefined) inputs[name] = parsed.value;
-  }
-  return { inputs, problems };
-}
-
-/** Parses a value, and says of each problem where it is, what is wrong and what was found. Unknown parts are no problem. */
-export function parse<T>(
-  schema: z.ZodType<T>,
-  value: unknown,
-  path = "",
-): { readonly value: T | undefined; readonly problems: readonly Problem[] } {
-  const result = schema.safeParse(value, { reportInput: true });
-  if (result.success) return { value: result.data, problems: [] };
-  const problems = result.error.issues
-    .filter((issue) => !isUnknown(valueAt(value, issue.path)))
-    .map((issue) => ({ path: propertyPath(path, issue.path), reason: reasonOf(issue) }));
-  return { value: undefined, problems };
-}
-
-function propertyPath(start: string, path: readonly PropertyKey[]): string {
-  return path.reduce<string>((shown, part) => {
-    if (typeof part === "number") return `${shown}[${part}]`;
-    return shown === "" ? String(part) : `${shown}.${String(part)}`;
-  }, start);
-}
-
-function reasonOf({ code, message, input }: z.core.$ZodIssue): string {
-  if (input === undefined || code === "custom" || code === "unrecognized_keys") return message;
-  return `${message}, found ${JSON.stringify(input)?.slice(0, 200)}`;
-}
-
-function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>((at, part) => (at as Record<PropertyKey, unknown> | undefined)?.[part], value);
 }
 
 /** Pulumi names a property and then prints its value, of nested ones `<nil>`: so the path stands in the reason. */

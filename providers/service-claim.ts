@@ -1,8 +1,7 @@
 import { resolve } from "node:path";
 import { z } from "zod";
 import { readServiceRecords, type ServiceSettings } from "../runtime/supervisor";
-import { declarationProblems } from "./declarations";
-import { type Declaration, describeOwner, ownerSchema, sameOwner } from "./declarations/common";
+import { describeOwner, ownerSchema, sameOwner } from "./declarations/common";
 import { drainSchema } from "./declarations/online-service";
 import { serviceShape, supervisorOf } from "./local";
 import { changed, type ResourceDefinition, unchanged } from "./resource";
@@ -12,8 +11,6 @@ const schema = z.object({
   owner: ownerSchema,
   takeover: z.boolean().default(false),
   drain: drainSchema.prefault({}),
-  /** What the whole program declares; looked at and not kept. */
-  declarations: z.array(z.custom<Declaration>()).optional(),
 });
 
 type Inputs = z.output<typeof schema>;
@@ -24,11 +21,7 @@ const settingsOf = ({ drain }: Inputs): ServiceSettings => ({ drain });
 export const serviceClaim: ResourceDefinition<Inputs, { since: string }> = {
   schema,
   replaceOn: ["directory", "service", "owner"],
-  ignore: ["takeover", "declarations"],
-  check: async ({ declarations = [], ...inputs }) => ({
-    inputs,
-    problems: await declarationProblems({ owner: inputs.owner, declarations }),
-  }),
+  ignore: ["takeover"],
   live: async (_id, { directory, service, owner }) => {
     const record = readServiceRecords(resolve(directory)).find(({ name }) => name === service);
     return record !== undefined && sameOwner(record.claim.owner, owner) ? unchanged : changed;

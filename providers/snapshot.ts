@@ -4,10 +4,10 @@ import { z } from "zod";
 import { type EnvironmentSummary, pack, readHead, SnapshotNotFoundError, scan } from "../runtime/snapshot";
 import { readWorkstationRecords } from "../runtime/supervisor";
 import { formatSize } from "../runtime/units";
-import { declarationProblems } from "./declarations";
-import { type Declaration, environmentSchema, ownerSchema } from "./declarations/common";
+import { environmentSchema, ownerSchema } from "./declarations/common";
 import { modelsSchema, publishSchema, storeSchema } from "./declarations/snapshot";
-import { type Checked, type ResourceDefinition, unchanged } from "./resource";
+import type { Checked } from "./parsing";
+import { type ResourceDefinition, unchanged } from "./resource";
 
 const schema = z.object({
   /** See `CommonInputs`. */
@@ -19,8 +19,6 @@ const schema = z.object({
   publish: publishSchema.default("onChange"),
   /** Whose environment it is, and how that is declared in this run. */
   workstation: z.object({ directory: z.string(), name: z.string(), state: z.enum(["running", "stopped"]) }).nullish(),
-  /** What the whole program declares; looked at and not kept. */
-  declarations: z.array(z.custom<Declaration>()).optional(),
   /** Found by `check`, for a person to read in the preview; `contentId` alone decides whether there is something to publish. */
   contentId: z.string().optional(),
   plugins: z.record(z.string(), z.string()).optional(),
@@ -41,21 +39,8 @@ interface Outputs {
 export const snapshot: ResourceDefinition<Inputs, Outputs> = {
   schema,
   replaceOn: ["contentId", "store", "models"],
-  ignore: [
-    "owner",
-    "publish",
-    "workstation",
-    "declarations",
-    "plugins",
-    "distributions",
-    "python",
-    "comfyui",
-    "files",
-    "bytes",
-  ],
-  check: async ({ declarations = [], ...inputs }, olds, context): Promise<Checked<Inputs>> => {
-    const problems = await declarationProblems({ owner: inputs.owner, declarations });
-    if (problems.length > 0) return { inputs, problems };
+  ignore: ["owner", "publish", "workstation", "plugins", "distributions", "python", "comfyui", "files", "bytes"],
+  check: async (inputs, olds, context): Promise<Checked<Inputs>> => {
     const reasonToKeep = reasonNotToScan(inputs);
     if (reasonToKeep !== null) {
       const found = olds === null ? null : summaryIn(olds);

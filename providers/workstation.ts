@@ -4,10 +4,8 @@ import type { WorkstationDeclaration, WorkstationState } from "../runtime/superv
 import { durationSchema } from "../runtime/units";
 import { waitFor } from "../runtime/waiting";
 import type { Context } from "./context";
-import { declarationProblems } from "./declarations";
 import {
   argumentsSchema,
-  type Declaration,
   environmentSchema,
   environmentVariablesSchema,
   ownerSchema,
@@ -27,8 +25,6 @@ const schema = z.object({
   environmentVariables: environmentVariablesSchema.default({}),
   startTimeout: durationSchema,
   stopTimeout: durationSchema,
-  /** What the whole program declares; looked at and not kept. */
-  declarations: z.array(z.custom<Declaration>()).optional(),
 });
 
 type Inputs = z.output<typeof schema>;
@@ -43,11 +39,7 @@ const stopMargin = 60_000;
 export const workstation: ResourceDefinition<Inputs, Outputs> = {
   schema,
   replaceOn: ["directory", "workstation", "owner"],
-  ignore: ["declarations", "startTimeout"],
-  check: async ({ declarations = [], ...inputs }) => ({
-    inputs,
-    problems: await declarationProblems({ owner: inputs.owner, declarations }),
-  }),
+  ignore: ["startTimeout"],
   live: async (_id, state) => {
     const live = await (await runningSupervisorOf(state))?.workstation(state.workstation);
     if (state.state === "stopped")

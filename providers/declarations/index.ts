@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import type { Problem } from "../../runtime/problems";
-import { parse } from "../resource";
+import { parse } from "../parsing";
 import type { Declaration, Surroundings } from "./common";
 import { devWorkstationSchema, lookAtDevWorkstation } from "./dev-workstation";
 import { lookAtOnlineService, onlineServiceSchema } from "./online-service";

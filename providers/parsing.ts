@@ -1,0 +1,57 @@
+import type { z } from "zod";
+import type { Problem } from "../runtime/problems";
+import { isUnknown } from "./unknown";
+
+type Properties = Record<string, unknown>;
+
+export interface Checked<I> {
+  readonly inputs: I;
+  readonly problems: readonly Problem[];
+}
+
+/** Parses each input by itself, so that one which is not known yet hides no other's problem. */
+export function parseInputs(schema: z.ZodObject, news: Properties): Checked<Properties> {
+  const inputs: Properties = {};
+  const problems: Problem[] = [];
+  for (const [name, part] of Object.entries(schema.shape)) {
+    const value = news[name] ?? undefined;
+    if (isUnknown(value)) {
+      inputs[name] = value;
+      continue;
+    }
+    const parsed = parse(part, value, name);
+    if (parsed.problems.length > 0) problems.push(...parsed.problems);
+    else if (parsed.value !== undefined) inputs[name] = parsed.value;
+  }
+  return { inputs, problems };
+}
+
+/** Parses a value, and says of each problem where it is, what is wrong and what was found. Unknown parts are no problem. */
+export function parse<T>(
+  schema: z.ZodType<T>,
+  value: unknown,
+  path = "",
+): { readonly value: T | undefined; readonly problems: readonly Problem[] } {
+  const result = schema.safeParse(value, { reportInput: true });
+  if (result.success) return { value: result.data, problems: [] };
+  const problems = result.error.issues
+    .filter((issue) => !isUnknown(valueAt(value, issue.path)))
+    .map((issue) => ({ path: propertyPath(path, issue.path), reason: reasonOf(issue) }));
+  return { value: undefined, problems };
+}
+
+function propertyPath(start: string, path: readonly PropertyKey[]): string {
+  return path.reduce<string>((shown, part) => {
+    if (typeof part === "number") return `${shown}[${part}]`;
+    return shown === "" ? String(part) : `${shown}.${String(part)}`;
+  }, start);
+}
+
+function reasonOf({ code, message, input }: z.core.$ZodIssue): string {
+  if (input === undefined || code === "custom" || code === "unrecognized_keys") return message;
+  return `${message}, found ${JSON.stringify(input)?.slice(0, 200)}`;
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((at, part) => (at as Record<PropertyKey, unknown> | undefined)?.[part], value);
+}
