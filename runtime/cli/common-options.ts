@@ -28,6 +28,12 @@ export interface EnvironmentOptions extends OutputOptions {
   readonly layoutModels?: string;
 }
 
+export interface ScanOptions extends EnvironmentOptions {
+  /** True without a reference. */
+  readonly explain?: string | true;
+  readonly store?: string;
+}
+
 /** Options that say how a folder is read as an environment. */
 export function withEnvironmentOptions(command: Command): Command {
   command.addOption(

@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import { durationSchema } from "../units";
 import { withCommonOptions } from "./common-options";
 import type { OutputOptions } from "./output";
@@ -30,7 +30,11 @@ export function addRecover({ commands, surroundings, perform }: Program): void {
     .option("--yes", "remove what was found without asking")
     .option("--dry-run", "show what would be done and change nothing")
     .option("--include-serving", "remove also what serves users at this moment")
-    .option("--pulumi-timeout <duration>", "time for each call of pulumi", parseDuration, 120_000)
+    .addOption(
+      new Option("--pulumi-timeout <duration>", "time for each call of pulumi")
+        .argParser(parseDuration)
+        .default(120_000, "2m"),
+    )
     .addHelpText(
       "after",
       "\nExamples:\n  pulumi-comfyui recover --stack prod --dry-run\n  pulumi-comfyui recover --stack prod --yes && pulumi up\n",

@@ -63,7 +63,28 @@ describe("scan", () => {
     expect(unchanged.stdout).toContain(`is unchanged since ${reference}`);
     expect(changed.stdout).toMatch(/changed +content +ComfyUI\/custom_nodes\/my-plugin\/__init__\.py/);
     expect(changed.stdout).toMatch(/added +file +ComfyUI\/custom_nodes\/another\/__init__\.py/);
-    expect(document.json).toMatchObject({ changed: true, comparedWith: reference });
+    expect(changed.stdout).toMatch(/plugin +another +- +\S+/);
+    expect(document.json).toMatchObject({
+      changed: true,
+      comparedWith: reference,
+      versions: [
+        { kind: "plugin", name: "another", from: null },
+        { kind: "plugin", name: "my-plugin" },
+      ],
+    });
+  });
+
+  it("lists all of many differences only where a script reads them", async () => {
+    const { cwd, environment } = makeStudio();
+    await packed(cwd);
+    const files = Object.fromEntries(Array.from({ length: 60 }, (_, at) => [`file-${at}.py`, `${at}`]));
+    setPlugin(environment, "my-plugin", { "__init__.py": plugin, ...files });
+
+    const text = await runCli(["scan", "studio", "--explain", "--store", "store"], { cwd });
+    const document = await runCli(["scan", "studio", "--json", "--explain", "--store", "store"], { cwd });
+
+    expect(text.stdout).toContain("and 10 more, which --json lists");
+    expect((document.json as { differences: unknown[] }).differences).toHaveLength(60);
   });
 
   it("compares as the snapshot was made, unless told otherwise", async () => {
