@@ -1,8 +1,9 @@
 import { parentPort } from "node:worker_threads";
-import { restore, scan } from "../snapshot";
+import { readHead, restore, scan } from "../snapshot";
 import type { Watch } from "../waiting";
 import type { BackgroundTask, FromBackground, ToBackground } from "./background";
 import { reasonOf } from "./journal";
+import { demandModels } from "./models";
 import type { RestoredEnvironment } from "./restored";
 import { Serial } from "./serial";
 
@@ -49,11 +50,11 @@ function progressOf(id: number): (progress: string) => void {
 
 async function perform(task: BackgroundTask, watch: Watch): Promise<unknown> {
   if (task.kind === "hash-plugins") {
-    const { environment, index } = task;
-    return (await scan({ environment, models: "referenced", index, ...watch })).pluginHashes;
+    return (await scan({ environment: task.environment, models: "referenced", ...watch })).pluginHashes;
   }
-  const { reference, cache, target } = task;
-  watch.progress("starting to restore");
+  const { reference, cache, target, models } = task;
+  watch.progress("looking at the snapshot");
+  demandModels((await readHead(reference)).models, models);
   const { head, location, python, remarks } = await restore({ reference, cache, target, ...watch });
   return { location, python, plugins: head.plugins, models: head.models, remarks } satisfies RestoredEnvironment;
 }

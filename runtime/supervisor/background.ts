@@ -4,9 +4,20 @@ import type { EnvironmentLocation } from "../environment";
 import type { Watch } from "../waiting";
 import type { RestoredEnvironment } from "./restored";
 
+export interface RestoreTask {
+  /** `<store>#sha256:<manifest digest>`. */
+  readonly reference: string;
+  /** Folder of complete restores. */
+  readonly cache: string;
+  /** Absolute path of the environment, which does not exist yet. */
+  readonly target: string;
+  /** Folder that has to hold the recorded models, or null for the one that the manifest recorded. */
+  readonly models: string | null;
+}
+
 export type BackgroundTask =
-  | { readonly kind: "restore"; readonly reference: string; readonly cache: string; readonly target: string }
-  | { readonly kind: "hash-plugins"; readonly environment: EnvironmentLocation; readonly index: string };
+  | ({ readonly kind: "restore" } & RestoreTask)
+  | { readonly kind: "hash-plugins"; readonly environment: EnvironmentLocation };
 
 export type ToBackground =
   | { readonly id: number; readonly task: BackgroundTask }
@@ -32,13 +43,14 @@ export class Background {
   private readonly pending = new Map<number, Pending>();
   private lastId = 0;
 
-  async restore(reference: string, cache: string, target: string, watch: Watch): Promise<RestoredEnvironment> {
-    return (await this.run({ kind: "restore", reference, cache, target }, watch)) as RestoredEnvironment;
+  /** Restores a snapshot. Fails before it writes anything when models that the snapshot needs are missing. */
+  async restore(task: RestoreTask, watch: Watch): Promise<RestoredEnvironment> {
+    return (await this.run({ kind: "restore", ...task }, watch)) as RestoredEnvironment;
   }
 
-  /** Identity of each plugin's content in an environment. */
-  async hashPlugins(environment: EnvironmentLocation, index: string, watch: Watch): Promise<Record<string, string>> {
-    return (await this.run({ kind: "hash-plugins", environment, index }, watch)) as Record<string, string>;
+  /** Identity of each plugin's content in an environment. Reads only what changed since anybody scanned it. */
+  async hashPlugins(environment: EnvironmentLocation, watch: Watch): Promise<Record<string, string>> {
+    return (await this.run({ kind: "hash-plugins", environment }, watch)) as Record<string, string>;
   }
 
   get busy(): boolean {

@@ -169,13 +169,18 @@ export class SupervisorClient {
         return await ask(this.socket, { method, path, body, timeout: answerTimeout });
       } catch (error) {
         if (!(error instanceof NoAnswerError) || this.reconnect === null || attempt === mostAttempts) throw error;
-        // What states a wish may be sent again; an event or a restart that may have happened is not asked for twice.
-        if (error.sent && method === "POST") throw error;
+        if (error.sent && !mayRepeat(method, path)) throw error;
         this.socket = await this.reconnect();
       }
     }
   }
 }
+
+/**
+ * Whether a request that may have had its effect may be sent again. What states a wish may; so may a release, which is then
+ * adopted, and an event, which is recorded once. A restart or an end may not: it would be another one.
+ */
+const mayRepeat = (method: Method, path: string) => method !== "POST" || /\/(?:releases|events)$/.test(path);
 
 const servicePath = (service: string) => `/v1/services/${encodeURIComponent(service)}`;
 const releasePath = (service: string, release: string) =>

@@ -10,6 +10,8 @@ import type { StoredRelease } from "./records";
 
 /** Milliseconds between two looks. */
 const interval = 200;
+/** Milliseconds before another attempt to remove an instance whose removal failed. */
+const retryInterval = 5_000;
 /** Milliseconds after which a gateway that does not answer is not waited for: the instance's own queue then decides. */
 const gatewayPatience = 10_000;
 
@@ -66,7 +68,7 @@ export class Drains {
   /** Looks once at everything that has to go; returns how many have to be looked at again. */
   private async look(): Promise<number> {
     const { instances, releases } = this.context;
-    const leaving = instances.all.filter((instance) => instance.leaving && !instance.ended);
+    const leaving = instances.all.filter((instance) => instance.leaving && !instance.ending);
     const status = leaving.length === 0 ? null : await this.gatewayStatus();
     let under = 0;
     for (const release of releases()) {
@@ -139,11 +141,11 @@ export class Drains {
   }
 
   private end(instance: Instance): void {
-    // What fails is in the journal; the instance stays and is looked at when its supervisor starts again.
-    this.context.instances.end(instance).then(
-      () => this.wake(),
-      () => this.wake(),
-    );
+    // What fails is in the journal, and tried again.
+    this.context.instances
+      .end(instance)
+      .catch(() => pause(retryInterval, this.life.signal))
+      .then(() => this.wake());
   }
 }
 

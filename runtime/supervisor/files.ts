@@ -38,7 +38,7 @@ export function readJson<T>(path: string): T | null {
 /** Removes a folder with all it holds, also where a restored environment has folders without write permission. */
 export async function removeTree(path: string): Promise<void> {
   try {
-    await rm(path, { recursive: true, force: true });
+    await rm(path, { recursive: true, force: true, maxRetries: 3 });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code !== "EACCES" && code !== "EPERM") throw error;

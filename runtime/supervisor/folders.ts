@@ -103,8 +103,4 @@ export class WorkstationFolders {
   get log(): string {
     return join(this.root, "comfyui.log");
   }
-  /** Stat index by which a scan of the plugins reads only what changed. */
-  get index(): string {
-    return join(this.root, "scan-index");
-  }
 }

@@ -45,7 +45,7 @@ export class InstanceSet {
 
   /** Those of a release that are wanted. */
   wanted(release: string): readonly Instance[] {
-    return this.of(release).filter((instance) => !instance.leaving && !instance.ended);
+    return this.of(release).filter((instance) => !instance.leaving && !instance.going);
   }
 
   /** In the order of their ids. */
@@ -55,7 +55,7 @@ export class InstanceSet {
 
   /** Makes a release have more wanted instances: what was to go and is still there first, then new ones. */
   grow(release: StoredRelease, count: number): void {
-    for (const instance of this.of(release.id).filter(({ leaving, ended }) => leaving && !ended)) {
+    for (const instance of this.of(release.id).filter(({ leaving, going }) => leaving && !going)) {
       if (this.wanted(release.id).length < count) instance.setLeaving(false);
     }
     for (let index = 0; this.wanted(release.id).length < count; index++) {

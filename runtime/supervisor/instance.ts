@@ -66,8 +66,8 @@ export class Instance {
   private phase: Phase;
   private phaseSince: string;
   private detail = "";
-  private ending: Promise<void> | null = null;
-  private going = false;
+  private finishing: Promise<void> | null = null;
+  private doomed = false;
 
   constructor(
     private readonly context: InstanceContext,
@@ -100,14 +100,18 @@ export class Instance {
     return this.context.release;
   }
   get proven(): boolean {
-    return this.record.standing === "proven" && this.running !== null && !this.going;
+    return this.record.standing === "proven" && this.running !== null && !this.doomed;
   }
   get failed(): boolean {
     return this.phase === "failed";
   }
-  /** Whether it is being ended right now. */
-  get ended(): boolean {
-    return this.going;
+  /** Whether it was told to end: it does not come back. */
+  get going(): boolean {
+    return this.doomed;
+  }
+  /** Whether it is being ended right now; not after an attempt that failed. */
+  get ending(): boolean {
+    return this.finishing !== null;
   }
   get leaving(): boolean {
     return this.record.leaving;
@@ -132,7 +136,8 @@ export class Instance {
 
   /** Decides whether it has to go. */
   setLeaving(leaving: boolean): void {
-    if (leaving === this.record.leaving) return;
+    // What is being removed must not write its record again.
+    if (leaving === this.record.leaving || this.doomed) return;
     this.save({ leaving });
     this.enter(this.phase, "");
     if (!leaving && this.running === null) this.retry();
@@ -146,20 +151,20 @@ export class Instance {
   /** Starts a failed one over, or one that waits before its next start. */
   retry(): void {
     this.wake.ring();
-    if (this.going || this.living) return;
+    if (this.doomed || this.living) return;
     if (this.record.standing === "failed") this.save({ standing: "starting", evidence: null });
     this.begin(null);
   }
 
   /** Ends its process and removes its folder; fulfilled when nothing of it is left. */
   end(): Promise<void> {
-    this.going = true;
-    this.ending ??= this.finish().catch((error) => {
+    this.doomed = true;
+    this.finishing ??= this.finish().catch((error) => {
       // Whoever asks again makes another attempt.
-      this.ending = null;
+      this.finishing = null;
       throw error;
     });
-    return this.ending;
+    return this.finishing;
   }
 
   /** Stops looking after it; its process goes on. */
@@ -175,7 +180,7 @@ export class Instance {
       id: this.id,
       release: this.release,
       index: this.index,
-      phase: this.going ? "stopping" : this.leaving && this.proven ? "draining" : this.phase,
+      phase: this.doomed ? "stopping" : this.leaving && this.proven ? "draining" : this.phase,
       detail: this.detail,
       url: this.url,
       pid: this.running?.identity.pid ?? null,

@@ -63,14 +63,22 @@ export async function takeLock(directory: string): Promise<Lock | null> {
 
 function announce(directory: string, file: string): void {
   for (;;) {
-    // An earlier supervisor that ends removes the directory when it is empty.
-    mkdirSync(directory, { recursive: true });
+    // An earlier supervisor that ends removes the directory when it is empty. What is above it is not made again: somebody has removed that.
+    if (!existsSync(directory)) makeFolder(directory);
     try {
       closeSync(openSync(file, "w", 0o600));
       return;
     } catch (error) {
       if (!isMissing(error)) throw error;
     }
+  }
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
 }
 

@@ -7,29 +7,25 @@ import type { RestoredEnvironment } from "./restored";
 /** How many files a message names. */
 const mostNamed = 10;
 
-/** The folder that holds an instance's model files, or null when they travelled with the snapshot. */
-export function modelsFolder({ models }: RestoredEnvironment, declared: string | null): string | null {
-  return declared ?? (models.mode === "included" ? null : models.root);
-}
-
 /**
- * What of the recorded model files is missing or has another size in a folder; one text a file. A workflow that needs one would
- * be refused only when a user sends it.
+ * The folder that holds an instance's models, or null when they travelled with the snapshot. Fails when a recorded file is not
+ * there or has another size: a workflow that needs it would otherwise be refused only when a user sends it.
  */
-export function missingModels({ models }: RestoredEnvironment, folder: string): readonly string[] {
-  return models.files.flatMap(({ path, size }) => {
+export function demandModels(models: RestoredEnvironment["models"], declared: string | null): string | null {
+  const folder = declared ?? (models.mode === "included" ? null : models.root);
+  if (folder === null) return null;
+  const problems = models.files.flatMap(({ path, size }) => {
     const found = sizeOf(join(folder, path));
     if (found === null) return [`${path} is missing`];
     return found === size
       ? []
       : [`${path} has ${found} bytes (${formatSize(found)}) instead of ${size} (${formatSize(size)})`];
   });
-}
-
-/** The reason of a failure that names what is wrong with the models. */
-export function modelsReason(folder: string, problems: readonly string[]): string {
+  if (problems.length === 0) return folder;
   const more = problems.length > mostNamed ? ` and ${problems.length - mostNamed} more` : "";
-  return `${folder} does not hold the models that the snapshot recorded: ${problems.slice(0, mostNamed).join("; ")}${more}`;
+  throw new Error(
+    `${folder} does not hold the models that the snapshot recorded: ${problems.slice(0, mostNamed).join("; ")}${more}`,
+  );
 }
 
 /** Makes the environment's models folder a link to the given one. Everything of the environment is the instance's own copy. */

@@ -4,7 +4,7 @@ import type { Watch } from "../waiting";
 import type { Background } from "./background";
 import { namesIn, readJson, removeTree, writeJson } from "./files";
 import type { InstanceFolders } from "./folders";
-import { linkModels, missingModels, modelsFolder, modelsReason } from "./models";
+import { demandModels, linkModels } from "./models";
 import type { ReleaseSpec } from "./protocol";
 import type { RestoredEnvironment } from "./restored";
 
@@ -20,12 +20,8 @@ export interface Preparation extends Watch {
 export async function prepareInstance(preparation: Preparation): Promise<RestoredEnvironment> {
   const { folders, spec } = preparation;
   const environment = await restoreOnce(preparation);
-  const models = modelsFolder(environment, spec.models);
-  if (models !== null) {
-    const problems = missingModels(environment, models);
-    if (problems.length > 0) throw new Error(modelsReason(models, problems));
-    await linkModels(environment, models);
-  }
+  const models = demandModels(environment.models, spec.models);
+  if (models !== null) await linkModels(environment, models);
   // ComfyUI refuses a user folder that does not exist.
   for (const folder of [folders.input, folders.output, folders.temp, folders.user])
     mkdirSync(folder, { recursive: true });
@@ -43,7 +39,8 @@ async function restoreOnce({
   const known = readJson<RestoredEnvironment>(folders.restored);
   if (known !== null && existsSync(folders.environment)) return known;
   await removeLeftOvers(folders);
-  const restored = await restores.restore(spec.snapshot, cache, folders.environment, { progress, signal });
+  const task = { reference: spec.snapshot, cache, target: folders.environment, models: spec.models };
+  const restored = await restores.restore(task, { progress, signal });
   writeJson(folders.restored, restored);
   return restored;
 }

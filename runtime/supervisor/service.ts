@@ -244,7 +244,7 @@ export class Service {
     }
     this.saveRelease({ ...release, count: 0, confirmed: true });
     const own = this.instances.of(id);
-    for (const instance of own) if (!instance.ended) instance.setLeaving(true);
+    for (const instance of own) instance.setLeaving(true);
     await Promise.all(own.map((instance) => this.instances.end(instance)));
     await removeTree(this.context.folders.release(id));
     const now = this.release(id);
@@ -286,7 +286,7 @@ export class Service {
     const served = hasServed(this.release(id));
     this.publish();
     for (const instance of this.instances.of(id)) {
-      if (!instance.leaving || instance.ended || (served && instance.proven)) continue;
+      if (!instance.leaving || instance.ending || (served && instance.proven)) continue;
       // Nobody's work is on it.
       this.instances.end(instance).catch(() => undefined);
     }

@@ -249,7 +249,7 @@ export class Workstation {
     const { root, layout } = this.stored.declaration;
     const progress = (message: string) => this.enter("booting", message);
     try {
-      return await scans.hashPlugins({ root, layout }, this.context.folders.index, { progress, signal });
+      return await scans.hashPlugins({ root, layout }, { progress, signal });
     } catch (error) {
       signal.throwIfAborted();
       this.context.journal(`workstation ${this.context.name}: its plugins could not be read: ${reasonOf(error)}`);

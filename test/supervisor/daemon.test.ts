@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { connectSupervisor, findSupervisor, SupervisorError } from "../../runtime/supervisor";
 import { isAlive } from "../../runtime/supervisor/processes";
-import { isLive, otherOwner, owner, settings, TestPlatform, until } from "../support/supervisor-platform";
+import { isLive, otherOwner, owner, settings, specFor, TestPlatform, until } from "../support/supervisor-platform";
 
 let platform: TestPlatform;
 
@@ -178,6 +178,31 @@ describe("the claim of a service", () => {
     const refused = client.claimService("../studio", { owner, settings, takeover: false });
 
     await expect(refused).rejects.toMatchObject({ refusal: { code: "invalid" } });
+  });
+
+  it("gives an interrupted deployment the release that it had created, also after the supervisor was killed", async () => {
+    const client = await platform.connect();
+    await client.claimService("studio", { owner, settings, takeover: false });
+    const spec = specFor(`/store#sha256:${"a".repeat(64)}`);
+    const first = await client.createRelease("studio", { owner, spec });
+
+    await platform.endDaemon("SIGKILL");
+
+    expect(await client.createRelease("studio", { owner, spec })).toEqual(first);
+    await client.setCount("studio", first.id, 0);
+    expect((await client.createRelease("studio", { owner, spec })).id).not.toBe(first.id);
+  });
+
+  it("refuses releases of others, and arguments that the supervisor itself sets", async () => {
+    const client = await platform.connect();
+    await client.claimService("studio", { owner, settings, takeover: false });
+    const spec = specFor(`/store#sha256:${"a".repeat(64)}`);
+
+    const foreign = client.createRelease("studio", { owner: otherOwner, spec });
+    const reserved = client.createRelease("studio", { owner, spec: { ...spec, arguments: ["--port", "1"] } });
+
+    await expect(foreign).rejects.toMatchObject({ refusal: { code: "owned-by-another" } });
+    await expect(reserved).rejects.toThrow(/spec\.arguments\.0: is set for each instance by the supervisor/);
   });
 
   it("may be given up again and again", async () => {

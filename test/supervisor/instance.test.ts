@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -10,6 +10,7 @@ import {
   hangingPlugin,
   makeEnvironment,
   packEnvironment,
+  portTakingPlugin,
   setPlugin,
 } from "../support/supervisor-environment";
 import {
@@ -181,7 +182,6 @@ describe("an instance", () => {
     await client.setCount(service, without.id, 0);
     await untilService(client, service, "to have gone", (state) => instancesOf(state, without).length === 0);
 
-    const { cpSync } = await import("node:fs");
     cpSync(join(environment.root, environment.layout.models), models, { recursive: true });
     await client.setCount(service, without.id, 1);
 
@@ -223,6 +223,16 @@ describe("an instance", () => {
     expect((await fetch(`${second?.url}/system_stats`)).status).toBe(200);
     await new Promise((resolve) => other.close(resolve));
     await remove(stable);
+  });
+
+  it("takes another port when ComfyUI ends since its own was taken meanwhile", async () => {
+    const marker = join(platform.folder, "port was taken");
+    const unlucky = await release(specFor(await packWith("unlucky", portTakingPlugin(marker))));
+
+    const [instance] = instancesOf(await untilProven(unlucky), unlucky);
+
+    expect(instance).toMatchObject({ epoch: 2, restarts: 0, evidence: null });
+    await remove(unlucky);
   });
 });
 
@@ -280,6 +290,18 @@ describe("the instances of a release", () => {
     expect(existsSync(join(platform.directory, "services", service, "releases", candidate.id))).toBe(false);
     const [record] = readServiceRecords(platform.directory);
     expect(eventsOf(record?.releases.find(({ id }) => id === candidate.id) ?? candidate).at(-1)).toBe("removed");
+  });
+
+  it("go for good also when the supervisor is killed while it removes them", async () => {
+    const stable = await release(specFor(snapshot), 2);
+    await untilProven(stable, 2);
+
+    await Promise.all([remove(stable), platform.endDaemon("SIGKILL")]);
+
+    expect(platform.processes).toEqual([]);
+    expect(existsSync(join(platform.directory, "services", service, "releases", stable.id))).toBe(false);
+    const state = await client.service(service);
+    expect(state && eventsOf(releaseIn(state, stable.id)).at(-1)).toBe("removed");
   });
 
   it("share one complete restore, which goes with the last release that needs it", async () => {

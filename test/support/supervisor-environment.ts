@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { defaultLayout, type EnvironmentLocation, type PluginRecord } from "../../runtime/environment";
 import { pack } from "../../runtime/snapshot";
 import { type PluginSource, standInSource } from "./stand-in";
@@ -33,6 +33,19 @@ export function setPlugin({ root, layout }: EnvironmentLocation, name: string, s
 /** A plugin whose import ends the process, as a failing native library does. */
 export const exitingPlugin = "import sys\n\nprint('about to end', file=sys.stderr)\nsys.exit(3)\n";
 
+/** A plugin that takes the port which its own process is to listen at, once: ComfyUI notices only after all imports. */
+export const portTakingPlugin = (marker: string) => `
+import os
+import socket
+import sys
+
+if not os.path.exists(${JSON.stringify(marker)}):
+    open(${JSON.stringify(marker)}, "w").close()
+    taken = socket.create_server(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])))
+
+NODE_CLASS_MAPPINGS = {}
+`;
+
 /** A plugin whose import never ends, so that the port never opens. */
 export const hangingPlugin = "import threading\n\nthreading.Event().wait()\n";
 
@@ -42,6 +55,5 @@ export async function packEnvironment(
   plugins: readonly PluginRecord[] = [],
 ): Promise<string> {
   const store = join(environment.root, "..", "store");
-  const index = join(environment.root, "..", `${basename(environment.root)}.index`);
-  return (await pack({ environment, store, index, models: "referenced", plugins })).reference;
+  return (await pack({ environment, store, models: "referenced", plugins })).reference;
 }

@@ -27,6 +27,11 @@ export class TestPlatform {
   readonly folder = mkdtempSync(join(tmpdir(), "supervisor-test-"));
   readonly directory = join(this.folder, "platform");
 
+  constructor() {
+    // What scans remember of environments goes with the folder, too; the supervisor is told by its environment.
+    process.env.XDG_CACHE_HOME = join(this.folder, "cache");
+  }
+
   connect(): Promise<SupervisorClient> {
     return connectSupervisor(this.directory);
   }
