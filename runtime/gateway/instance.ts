@@ -37,6 +37,12 @@ export class Instance implements Candidate {
     return (this.queueRemaining ?? 0) + (this.accepted - this.acceptedWhenAsked) + this.submitting;
   }
 
+  /** Notes that a decision fell on this instance. */
+  noteChosen(): void {
+    decisions += 1;
+    this.lastChosen = decisions;
+  }
+
   /** Counts a request as under way until the returned function is called, at which every further call does nothing. */
   begin(): () => void {
     this.inFlight += 1;
@@ -47,8 +53,6 @@ export class Instance implements Candidate {
 
   /** Counts a prompt as on its way to this instance until the returned function is called with its outcome. */
   beginSubmission(): (accepted: boolean) => void {
-    decisions += 1;
-    this.lastChosen = decisions;
     this.submitting += 1;
     const done = this.begin();
     const end = once((accepted: boolean) => {

@@ -33,6 +33,7 @@ export async function findInstance(
       excluded,
     });
     if (instance !== null) {
+      instance.noteChosen();
       // What the deployer tries on a candidate says nothing about where the client belongs.
       if (visitor.release === null) affinity.remember(clients, instance.id);
       return instance;

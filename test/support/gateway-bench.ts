@@ -196,12 +196,15 @@ export interface SocketMessage {
 export class TestClient {
   readonly messages: SocketMessage[] = [];
   readonly binary: Buffer[] = [];
+  /** Texts that are no JSON. */
+  readonly texts: string[] = [];
   readonly opened: Promise<void>;
   readonly closed: Promise<number>;
 
   constructor(readonly socket: WebSocket) {
     socket.on("message", (data: Buffer, isBinary: boolean) => {
       if (isBinary) this.binary.push(data);
+      else if (!data.toString().startsWith("{")) this.texts.push(data.toString());
       else this.messages.push(JSON.parse(data.toString()) as SocketMessage);
     });
     this.opened = new Promise((resolve, reject) => {

@@ -37,6 +37,7 @@ export class Upstream {
   readonly interrupts: string[] = [];
   readonly files = new Map<string, Buffer>();
   readonly history = new Map<string, string>();
+  port = 0;
   /** How often a client id was opened while it was open. */
   doubledSockets = 0;
   duration: number | null;
@@ -77,11 +78,8 @@ export class Upstream {
       upstream.webSockets.handleUpgrade(request, socket, head, (client) => upstream.accept(client, request));
     });
     await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
+    upstream.port = (server.address() as AddressInfo).port;
     return upstream;
-  }
-
-  get port(): number {
-    return (this.server.address() as AddressInfo).port;
   }
 
   get url(): string {
@@ -98,8 +96,10 @@ export class Upstream {
 
   /** Lets the running prompt, or the next one, end; for a duration of null. */
   finishOne(): void {
-    if (this.release === null) this.pendingReleases += 1;
-    else this.release();
+    const { release } = this;
+    this.release = null;
+    if (release === null) this.pendingReleases += 1;
+    else release();
   }
 
   /** Sends one binary frame to a client, as previews are sent. */
