@@ -32,10 +32,10 @@ export function requirePlace(location: EnvironmentLocation): void {
 
 function placeProblems({ root, layout }: EnvironmentLocation): Problem[] {
   const problems: Problem[] = rootProblems(root);
+  const rootIsUsable = problems.length === 0;
   const parts = partsOf(layout);
   for (const part of partNames) {
-    const reason =
-      pathProblem(part, layout[part], parts) ?? (problems.length > 0 ? null : linkProblem(root, part, parts));
+    const reason = pathProblem(part, layout[part], parts) ?? (rootIsUsable ? linkProblem(root, part, parts) : null);
     if (reason !== null) problems.push({ path: `layout.${part}`, reason });
   }
   return problems;

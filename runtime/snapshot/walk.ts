@@ -64,6 +64,7 @@ class Walk {
   }
 
   async run(): Promise<Tree> {
+    this.#pace.check(() => "scanning");
     // A part inside a folder that stays out, or inside another part, is a start of its own: it travels in any case.
     for (const part of partNames) await this.#start(part);
     this.#addFile(ignoreFile, false);
