@@ -36,8 +36,16 @@ export async function findSocket(directory: string): Promise<string | null> {
   }
 }
 
-/** The socket of a directory's supervisor, which is started where none answers. */
-export async function openSocket(directory: string): Promise<string> {
+const opening = new Map<string, Promise<string>>();
+
+/** The socket of a directory's supervisor, which is started where none answers. Those who ask at the same time share one start. */
+export function openSocket(directory: string): Promise<string> {
+  const socket = opening.get(directory) ?? open(directory).finally(() => opening.delete(directory));
+  opening.set(directory, socket);
+  return socket;
+}
+
+async function open(directory: string): Promise<string> {
   const began = performance.now();
   let daemon: Daemon | null = null;
   for (;;) {

@@ -97,22 +97,26 @@ export class Drains {
     for (const { instance, work } of left) instance.describeDrain(work);
     const { deadline, onDeadline } = this.context.settings().drain;
     if (left.length === 0 || Date.now() - Date.parse(release.drain.startedAt) < deadline) return left.length;
-    const names = left.map(({ instance, work }) => `${instance.id} (${work})`).join(", ");
+    const unfinished = await Promise.all(
+      left.map(async ({ instance, work }) => {
+        const queueRemaining = await instance.queueRemaining();
+        // The gateway's word may be of a moment ago.
+        return {
+          instance: instance.id,
+          queueRemaining,
+          work: queueRemaining ? `${prompts(queueRemaining)} left` : work,
+        };
+      }),
+    );
+    const names = unfinished.map(({ instance, work }) => `${instance} (${work})`).join(", ");
     const message = `the drain of ${release.id} did not end within ${formatDuration(deadline)}: ${names}`;
     this.context.journal(`${message}; ${onDeadline === "stop" ? "they are ended" : "they stay"}`);
-    if (onDeadline === "stop") {
-      for (const { instance } of left) this.end(instance);
-      return left.length;
+    if (onDeadline === "keep") {
+      this.context.refuse(release.id, { code: "drain-deadline", message, details: { instances: unfinished } });
+      return 0;
     }
-    const unfinished = await Promise.all(
-      left.map(async ({ instance, work }) => ({
-        instance: instance.id,
-        queueRemaining: await instance.queueRemaining(),
-        work,
-      })),
-    );
-    this.context.refuse(release.id, { code: "drain-deadline", message, details: { instances: unfinished } });
-    return 0;
+    for (const { instance } of left) this.end(instance);
+    return left.length;
   }
 
   /** What an instance still has to do, or null when nothing of it is needed any more. */
@@ -121,7 +125,10 @@ export class Drains {
     const entry = status?.instances.find(({ id }) => id === instance.id);
     if (status !== null && entry !== undefined) {
       if (status.generation < this.context.generation()) return "the gateway has not heard of the drain yet";
-      return entry.drained ? null : describe(entry);
+      if (!entry.drained) return describe(entry);
+      // Prompts that came another way than through the gateway are finished, too.
+      const own = (await instance.queueRemaining()) ?? 0;
+      return own === 0 ? null : `${prompts(own)} left`;
     }
     const queue = await instance.queueRemaining();
     if (queue === 0) return null;

@@ -21,6 +21,8 @@ import { RefusedError } from "./refusal";
 
 /** Milliseconds in which a gateway that was started must answer. */
 const listenDeadline = 15_000;
+/** Milliseconds in which it must have applied where the traffic goes. */
+const applyDeadline = 10_000;
 /** Milliseconds after which a process has shown that it is not the kind that ends right away. */
 const longRun = 60_000;
 
@@ -76,22 +78,16 @@ export class GatewayProcess {
   async adjust(port: number): Promise<void> {
     this.port = port;
     this.changes.ring();
-    try {
-      await waitFor({
-        what: `the gateway of ${this.name} to answer at ${urlOf(port)}`,
-        deadline: listenDeadline,
-        look: async () => {
-          const pid = this.holds(port) ? this.pid : null;
-          return pid !== null && (await this.status())?.pid === pid ? true : undefined;
-        },
-      });
-    } catch (error) {
-      if (!(error instanceof DeadlineError)) throw error;
-      throw new RefusedError(
-        "internal",
-        `${error.message}; the end of ${this.folders.gatewayLog}:\n${logTail(this.folders.gatewayLog).join("\n")}`,
-      );
-    }
+    await this.until(`to answer at ${urlOf(port)}`, listenDeadline, async () => {
+      const pid = this.holds(port) ? this.pid : null;
+      return pid !== null && (await this.status())?.pid === pid;
+    });
+  }
+
+  /** Waits until it has applied a generation of its targets. */
+  untilApplied(generation: number): Promise<void> {
+    const applied = async () => ((await this.status())?.generation ?? -1) >= generation;
+    return this.until(`to apply generation ${generation} of its targets`, applyDeadline, applied);
   }
 
   async status(): Promise<GatewayStatus | null> {
@@ -109,6 +105,20 @@ export class GatewayProcess {
   async detach(): Promise<void> {
     this.life.abort();
     await this.task;
+  }
+
+  private async until(what: string, deadline: number, reached: () => Promise<boolean>): Promise<void> {
+    try {
+      const look = async () => (await reached()) || undefined;
+      await waitFor({ what: `the gateway of ${this.name} ${what}`, deadline, interval: 50, look });
+    } catch (error) {
+      if (!(error instanceof DeadlineError)) throw error;
+      const { gatewayLog } = this.folders;
+      throw new RefusedError(
+        "internal",
+        `${error.message}; the end of ${gatewayLog}:\n${logTail(gatewayLog).join("\n")}`,
+      );
+    }
   }
 
   private async keep(): Promise<void> {

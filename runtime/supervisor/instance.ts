@@ -1,19 +1,20 @@
 import { mkdirSync } from "node:fs";
-import { parseStartupLog, prove, saysPortInUse } from "../health";
+import { prove, saysPortInUse } from "../health";
 import { backOff } from "./back-off";
 import type { Background } from "./background";
 import { Bell, pause } from "./bell";
 import { comfyuiStart } from "./comfyui-process";
 import { readJson, removeTree } from "./files";
 import type { InstanceFolders } from "./folders";
+import { evidenceOf, type Fault, faultOfExit, type Outcome } from "./instance-fault";
 import { type InstanceRecord, writeInstanceRecord } from "./instance-record";
 import { type Journal, reasonOf } from "./journal";
 import { adoptOrClear } from "./kept-process";
 import type { PortBook } from "./port-book";
 import { prepareInstance } from "./preparation";
-import { logTail, readLog } from "./process-log";
-import { describeExit, type Exit, killMarked, type RunningProcess, startProcess, stopProcess } from "./processes";
-import type { Evidence, InstanceStatus, Phase, ReleaseSpec } from "./protocol";
+import { readLog } from "./process-log";
+import { type Exit, killMarked, type RunningProcess, startProcess, stopProcess } from "./processes";
+import type { InstanceStatus, Phase, ReleaseSpec } from "./protocol";
 import { QueueProbe } from "./queue-probe";
 import { urlOf } from "./records";
 import type { RestoredEnvironment } from "./restored";
@@ -36,19 +37,6 @@ export interface InstanceContext {
   readonly journal: Journal;
   /** Hears of everything that others act by: proven, failed, another epoch, gone. */
   readonly changed: () => void;
-}
-
-/** How one start of its process went. */
-type Outcome =
-  | { readonly kind: "ended"; readonly exit: Exit }
-  | { readonly kind: "port-in-use" }
-  | { readonly kind: "faulty"; readonly fault: Fault; readonly conclusive: boolean };
-
-interface Fault {
-  readonly phase: Phase;
-  readonly reason: string;
-  readonly plugin?: string;
-  readonly traceback?: string;
 }
 
 /**
@@ -238,7 +226,7 @@ export class Instance {
       const conclusive = outcome.kind === "faulty" && outcome.conclusive;
       if (!this.record.everProven && (conclusive || failures >= mostStarts)) return this.giveUp(fault, outcome);
       this.context.journal(`${this.id}: ${fault.reason}; it is started again in ${backOff(failures)} ms`);
-      this.save({ standing: "starting", process: null, evidence: this.evidenceOf(fault, outcome) });
+      this.save({ standing: "starting", process: null, evidence: evidenceOf(this.id, fault, outcome, this.log) });
       this.enter(failures >= mostStarts ? "failed" : "waiting", fault.reason);
       await pause(backOff(failures), AbortSignal.any([signal, this.wake.next]));
       signal.throwIfAborted();
@@ -362,22 +350,7 @@ export class Instance {
 
   private faultOf(outcome: Exclude<Outcome, { kind: "port-in-use" }>): Fault {
     if (outcome.kind === "faulty") return outcome.fault;
-    const { traceback, lastLine } = parseStartupLog(readLog(this.context.folders.log));
-    const when = this.record.standing === "proven" ? "ComfyUI ended" : `ComfyUI ended while it was ${this.phase}`;
-    return {
-      phase: this.phase,
-      reason: `${when}: ${describeExit(outcome.exit)}${lastLine === "" ? "" : `; it printed last: ${lastLine}`}`,
-      ...(traceback === null || this.record.standing === "proven" ? {} : { traceback }),
-    };
-  }
-
-  private evidenceOf(fault: Fault, outcome: Outcome | null): Evidence {
-    return {
-      instance: this.id,
-      ...fault,
-      ...(outcome?.kind === "ended" ? { exit: outcome.exit } : {}),
-      logTail: logTail(this.context.folders.log),
-    };
+    return faultOfExit(outcome.exit, this.phase, this.record.standing === "proven", this.log);
   }
 
   private giveUp(fault: Fault, outcome: Outcome | null = null): void {
@@ -386,7 +359,7 @@ export class Instance {
       standing: "failed",
       process: null,
       since: new Date().toISOString(),
-      evidence: this.evidenceOf(fault, outcome),
+      evidence: evidenceOf(this.id, fault, outcome, this.log),
     });
     this.enter("failed", fault.reason);
   }

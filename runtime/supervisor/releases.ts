@@ -43,6 +43,28 @@ export function lastOf({ events }: StoredRelease, names: readonly ReleaseEventNa
   return events.findLast(({ event }) => names.includes(event))?.event ?? null;
 }
 
+/** What of a release's instances decides what a change of its count means. */
+export interface Present {
+  /** Instances that are wanted so far. */
+  readonly wanted: number;
+  /** Whether any instance has still to go. */
+  readonly anyLeaving: boolean;
+}
+
+/** A release that somebody wants so many instances of. */
+export function withCount(release: StoredRelease, count: number, present: Present, at: string): StoredRelease {
+  const starts = count > 0 && present.wanted === 0 && release.events.at(-1)?.event !== "started";
+  const stopsServing = count === 0 && lastOf(release, ["serving", "draining", "drained"]) === "serving";
+  // Nobody's work is on the instances of a release that never served.
+  const drains = hasServed(release) && (count < present.wanted || present.anyLeaving);
+  const goesOn = release.drain !== null && release.drain.refused === null;
+  let changed: StoredRelease = { ...release, count, confirmed: true };
+  if (starts) changed = withEvent(changed, "started", at);
+  if (stopsServing) changed = withEvent(changed, "draining", at);
+  if (drains && !goesOn) changed = { ...changed, drain: { startedAt: at, deadlineAt: at, refused: null } };
+  return changed;
+}
+
 /** Replaces one release of a service. */
 export function withRelease(service: StoredService, changed: StoredRelease): StoredService {
   return { ...service, releases: service.releases.map((release) => (release.id === changed.id ? changed : release)) };

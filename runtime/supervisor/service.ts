@@ -1,5 +1,3 @@
-import type { TargetInstance } from "../gateway/targets";
-import { DeadlineError, waitFor } from "../waiting";
 import type { Background } from "./background";
 import { deployerToken } from "./deployer-token";
 import { Drains } from "./drains";
@@ -9,7 +7,6 @@ import { GatewayProcess, writeGatewaySettings } from "./gateway-process";
 import { InstanceSet } from "./instance-set";
 import type { Journal } from "./journal";
 import type { PortBook } from "./port-book";
-import { logTail } from "./process-log";
 import type {
   Claim,
   GatewayDeclaration,
@@ -24,11 +21,18 @@ import type {
 } from "./protocol";
 import { publicRelease, type StoredRelease, type StoredService, urlOf } from "./records";
 import { RefusedError } from "./refusal";
-import { hasServed, isOver, lastOf, ownerName, recordRelease, sameOwner, withEvent, withRelease } from "./releases";
-import { TargetsFile } from "./targets-file";
-
-/** Milliseconds in which the gateway must have applied where the traffic goes. */
-const applyDeadline = 10_000;
+import {
+  hasServed,
+  isOver,
+  lastOf,
+  ownerName,
+  recordRelease,
+  sameOwner,
+  withCount,
+  withEvent,
+  withRelease,
+} from "./releases";
+import { TargetsFile, targetsOf } from "./targets-file";
 
 export interface ServiceContext {
   readonly name: string;
@@ -208,18 +212,11 @@ export class Service {
         `the release ${id} of ${this.context.name} is over: ${release.events.at(-1)?.event}`,
       );
     }
-    const now = new Date().toISOString();
-    const present = this.instances.of(id);
-    const starts = count > 0 && this.instances.wanted(id).length === 0 && release.events.at(-1)?.event !== "started";
-    const drainStarts = count === 0 && lastOf(release, ["serving", "draining", "drained"]) === "serving";
-    const goes =
-      hasServed(release) && (count < this.instances.wanted(id).length || present.some(({ leaving }) => leaving));
-    const goesOn = release.drain !== null && release.drain.refused === null;
-    let changed: StoredRelease = { ...release, count, confirmed: true };
-    if (starts) changed = withEvent(changed, "started", now);
-    if (drainStarts) changed = withEvent(changed, "draining", now);
-    if (goes && !goesOn) changed = { ...changed, drain: { startedAt: now, deadlineAt: now, refused: null } };
-    this.saveRelease(changed);
+    const present = {
+      wanted: this.instances.wanted(id).length,
+      anyLeaving: this.instances.of(id).some(({ leaving }) => leaving),
+    };
+    this.saveRelease(withCount(release, count, present, new Date().toISOString()));
     for (const instance of this.instances.wanted(id)) if (instance.failed) instance.retry();
     await this.reconcile(id);
     return publicRelease(this.release(id), this.stored.settings);
@@ -269,13 +266,13 @@ export class Service {
       this.save({ ...withRelease(this.stored, moved), serving: id });
       this.context.journal(`${this.context.name}: the traffic moves from ${serving ?? "no release"} to ${id}`);
     }
-    await this.untilApplied(this.publish());
+    await this.gateway?.untilApplied(this.publish());
     return this.state();
   }
 
   async clearTarget(): Promise<void> {
     this.save({ serving: null });
-    await this.untilApplied(this.publish());
+    await this.gateway?.untilApplied(this.publish());
   }
 
   /** Makes the instances of a release as many as are wanted. */
@@ -328,32 +325,7 @@ export class Service {
   }
 
   private publish(): number {
-    const instances = this.instances.all.flatMap((instance): readonly TargetInstance[] => {
-      const { id, release, url, proven, leaving, epoch } = instance;
-      if (!proven || url === null) return [];
-      return [{ id, release, url, state: leaving ? "draining" : "ready", epoch }];
-    });
-    return this.targets.publish(this.stored.serving, instances);
-  }
-
-  private async untilApplied(generation: number): Promise<void> {
-    const { gateway } = this;
-    if (gateway === null) return;
-    try {
-      await waitFor({
-        what: `the gateway of ${this.context.name} to apply generation ${generation} of its targets`,
-        deadline: applyDeadline,
-        interval: 50,
-        look: async () => ((await gateway.status())?.generation ?? -1) >= generation || undefined,
-      });
-    } catch (error) {
-      if (!(error instanceof DeadlineError)) throw error;
-      const { gatewayLog } = this.context.folders;
-      throw new RefusedError(
-        "internal",
-        `${error.message}; the end of ${gatewayLog}:\n${logTail(gatewayLog).join("\n")}`,
-      );
-    }
+    return this.targets.publish(this.stored.serving, targetsOf(this.instances.all));
   }
 
   private startGateway(port: number, declaration: GatewayDeclaration): void {

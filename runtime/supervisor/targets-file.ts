@@ -2,6 +2,14 @@ import { isDeepStrictEqual } from "node:util";
 import type { TargetInstance, Targets } from "../gateway/targets";
 import { readJson, writeJson } from "./files";
 import type { ServiceFolders } from "./folders";
+import type { Instance } from "./instance";
+
+/** What of instances a gateway may send requests to. */
+export function targetsOf(instances: readonly Instance[]): readonly TargetInstance[] {
+  return instances.flatMap(({ id, release, url, proven, leaving, epoch }): readonly TargetInstance[] =>
+    proven && url !== null ? [{ id, release, url, state: leaving ? "draining" : "ready", epoch }] : [],
+  );
+}
 
 /** What the gateway of a service is told, in a file that it watches. The generation rises over the supervisor's end. */
 export class TargetsFile {

@@ -2,7 +2,14 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ReleaseSpec } from "../../runtime/supervisor";
 import type { StoredRelease, StoredService } from "../../runtime/supervisor/records";
-import { isUnconfirmed, recordRelease, specHash, withEvent, withRelease } from "../../runtime/supervisor/releases";
+import {
+  isUnconfirmed,
+  recordRelease,
+  specHash,
+  withCount,
+  withEvent,
+  withRelease,
+} from "../../runtime/supervisor/releases";
 import { otherOwner, owner, settings, specFor } from "../support/supervisor-platform";
 
 const at = "2026-01-01T00:00:00.000Z";
@@ -117,6 +124,52 @@ describe("recording a release", () => {
     expect(service.releases).toHaveLength(200);
     expect(service.releases[0]?.revision).toBe(1);
     expect(service.releases.at(-1)?.revision).toBe(250);
+  });
+});
+
+describe("the count of a release", () => {
+  const { release } = recordRelease(empty, owner, spec, at);
+  const serving = withEvent({ ...release, count: 2, confirmed: true }, "serving", at);
+  const two = { wanted: 2, anyLeaving: false };
+  const drain = { startedAt: at, deadlineAt: at, refused: null };
+  const refusal = { code: "drain-deadline" as const, message: "its time is over" };
+  const later = "2026-01-01T01:00:00.000Z";
+
+  it("confirms a release, also when it is nothing", () => {
+    expect(isUnconfirmed(withCount(release, 0, { wanted: 0, anyLeaving: false }, at))).toBe(false);
+  });
+
+  it("records the start of the first instances once", () => {
+    const none = { wanted: 0, anyLeaving: false };
+    const started = withCount(release, 2, none, at);
+
+    expect(withCount(started, 2, none, at).events.map(({ event }) => event)).toEqual(["created", "started"]);
+    expect(withCount(started, 3, two, at).events).toEqual(started.events);
+  });
+
+  it("drains what has served, and nothing else", () => {
+    expect(withCount(serving, 1, two, at)).toMatchObject({ drain, count: 1 });
+    expect(withCount({ ...release, count: 2 }, 0, two, at).drain).toBeNull();
+    expect(withCount(serving, 3, two, at).drain).toBeNull();
+  });
+
+  it("records the drain of a whole release once", () => {
+    const draining = withCount(serving, 0, two, at);
+    const again = withCount(draining, 0, { wanted: 0, anyLeaving: true }, later);
+
+    expect(again.events.map(({ event }) => event)).toEqual(["created", "serving", "draining"]);
+    expect(withCount(serving, 1, two, at).events).toEqual(serving.events);
+  });
+
+  it("begins a fresh drain when an earlier one was refused, and lets one that goes on go on", () => {
+    const left = { wanted: 0, anyLeaving: true };
+
+    expect(withCount({ ...serving, drain: { ...drain, refused: refusal } }, 0, left, later).drain).toEqual({
+      startedAt: later,
+      deadlineAt: later,
+      refused: null,
+    });
+    expect(withCount({ ...serving, drain }, 0, left, later).drain).toEqual(drain);
   });
 });
 
