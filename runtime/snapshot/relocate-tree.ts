@@ -39,7 +39,7 @@ export function relocateTree({ head, entries }: Manifest, folder: string, locati
     ...(links.length === 0
       ? []
       : [`${links.length} links led into ${from} and now lead into ${location}: ${shorten(links)}`]),
-    ...(files.length > 0 && /[^\w./@%+=:,~ -]/.test(location)
+    ...(files.length > 0 && /[^\w./@%+=:,~-]/.test(location)
       ? [`${location} has characters that shells treat specially; bin/activate may not work there`]
       : []),
   ];

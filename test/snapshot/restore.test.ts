@@ -103,6 +103,7 @@ test("at another location, scripts, settings and links name that location, and t
   expect(remarks).toEqual([
     expect.stringMatching(/^5 files of the virtual environment named .*bin\/activate/),
     expect.stringMatching(/^1 links led into .*ComfyUI\/inside/),
+    expect.stringContaining("bin/activate may not work there"),
   ]);
   const scanned = await scan({
     environment: { ...environment, root: moved },
