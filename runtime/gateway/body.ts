@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Transform, type TransformCallback } from "node:stream";
+import { brotliDecompressSync, gunzipSync, inflateSync } from "node:zlib";
 import { sendError } from "./answers";
 
 /** What is still read and thrown away of a body that is too large, so that the client reads the answer and not a reset. */
@@ -36,6 +37,25 @@ export async function readBody(request: IncomingMessage, maximum: number): Promi
     request.on("error", reject);
     request.on("close", () => reject(new Error("the client went before its request was complete")));
   });
+}
+
+/**
+ * A body without its `Content-Encoding`, which is taken off the request, as ComfyUI's server accepts one. One that cannot be
+ * decoded stays as it is: the instance says what is wrong with it. Throws a BodyTooLargeError.
+ */
+export function decodeBody({ headers }: IncomingMessage, body: Buffer, maximum: number): Buffer {
+  const decode = { gzip: gunzipSync, deflate: inflateSync, br: brotliDecompressSync }[
+    headers["content-encoding"] ?? ""
+  ];
+  if (decode === undefined) return body;
+  try {
+    const decoded = decode(body, { maxOutputLength: maximum });
+    delete headers["content-encoding"];
+    return decoded;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") throw new BodyTooLargeError(maximum);
+    return body;
+  }
 }
 
 /** Passes a body through up to its largest size, then fails with a BodyTooLargeError. */

@@ -114,6 +114,8 @@ export class ClientSession {
   /** Makes sure that the instance's messages for this client arrive, before it gets a prompt. Throws an UnansweredError. */
   async connect(instance: Instance, milliseconds: number): Promise<void> {
     await this.upstream(instance).ready(milliseconds);
+    // The prompt may be on another instance than the client so far, because that one could not be reached.
+    this.refresh();
   }
 
   /** Notes that a prompt of this client ended. */
@@ -122,7 +124,14 @@ export class ClientSession {
     setTimeout(() => this.refresh(), lastMessageGrace).unref();
   }
 
-  sendText(text: string): void {
+  /** Sends messages of the gateway's own, which end a prompt. */
+  tell(messages: readonly string[]): void {
+    this.lastExecuting = null;
+    for (const message of messages) this.sendText(message);
+    this.refresh();
+  }
+
+  private sendText(text: string): void {
     const socket = this.sockets.at(-1);
     if (socket === undefined) return;
     if (socket.bufferedAmount > mostBuffered) socket.terminate();

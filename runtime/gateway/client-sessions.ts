@@ -73,9 +73,7 @@ export class ClientSessions {
 
   /** Sends messages of the gateway's own about a prompt to its client. */
   tell({ clientId }: PromptEntry, messages: readonly string[]): void {
-    const session = clientId === null ? undefined : this.sessions.get(clientId);
-    for (const message of messages) session?.sendText(message);
-    session?.refresh();
+    if (clientId !== null) this.sessions.get(clientId)?.tell(messages);
   }
 
   /** Closes every socket with 1012, service restart, so that clients come back. */

@@ -86,7 +86,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     results: spool.results,
     onLastMessage: (entry, instance) => void collector.lookFor(entry, instance),
   });
-  const poll = new QueuePoll(fleet, (instance) => collector.look(instance));
+  const poll = new QueuePoll(fleet, (instance) => void collector.look(instance));
   const parts: GatewayParts = {
     settings: currentSettings,
     fleet,

@@ -66,10 +66,9 @@ export async function postHistory(exchange: Exchange, parts: GatewayParts): Prom
   const { spool, fleet } = parts;
   const remove = async (id: string) => {
     const entry = parts.ledger.get(id);
-    if (entry?.state === "ended") {
-      entry.removed = true;
-      await parts.ledger.drop(entry);
-    }
+    if (entry !== undefined) entry.removed = true;
+    // One that runs or waits is not affected, as in ComfyUI.
+    if (entry?.state === "ended") await parts.ledger.drop(entry);
     await spool.results.remove(id);
   };
   if (clear) {

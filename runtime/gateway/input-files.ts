@@ -50,7 +50,11 @@ export class InputFiles {
       await this.once(instance, reference, `of ${origin.id}#${origin.epoch}`, async () => {
         // Kept like an upload, so that the next instance gets it from here.
         const incoming = await this.spool.uploads.incomingPath();
-        const copy = await this.spool.uploads.keep(incoming, reference, await download(origin, source, incoming));
+        const copy = await this.spool.uploads.keep(
+          incoming,
+          reference,
+          await download(origin, source, incoming, this.spool.largestFile),
+        );
         await push(instance, reference, copy.path);
       });
     }

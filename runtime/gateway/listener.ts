@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, Server as NetServer } from "node:net";
+import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import type { GatewayParts } from "./parts";
 import { answer, upgrade } from "./router";
@@ -23,10 +24,14 @@ export interface Shutdown {
 export class Listener {
   private readonly server: Server;
   private closing = false;
+  private readonly underWay = new Set<ServerResponse>();
+  private readonly upgraded = new Set<Duplex>();
 
   constructor(private readonly parts: GatewayParts) {
     const onRequest = (request: IncomingMessage, response: ServerResponse) => {
       if (this.closing) response.shouldKeepAlive = false;
+      this.underWay.add(response);
+      response.on("close", () => this.underWay.delete(response));
       void answer(request, response, this.parts);
     };
     this.server = createServer({ headersTimeout, requestTimeout, keepAliveTimeout }, onRequest);
@@ -37,7 +42,15 @@ export class Listener {
       if (declared <= this.parts.settings().maximumBodySize) response.writeContinue();
       onRequest(request, response);
     });
-    this.server.on("upgrade", (request, socket, head) => void upgrade(request, socket, head, this.parts));
+    this.server.on("upgrade", (request, socket, head) => {
+      if (this.closing) {
+        socket.end("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        return;
+      }
+      this.upgraded.add(socket);
+      socket.on("close", () => this.upgraded.delete(socket));
+      void upgrade(request, socket, head, this.parts);
+    });
   }
 
   /** Returns the port, once it accepts connections. */
@@ -54,6 +67,7 @@ export class Listener {
   /** Stops accepting connections, lets what is under way end, and ends connections so that no client sees a reset. */
   async close({ keepAliveGrace, deadline }: Shutdown): Promise<void> {
     this.closing = true;
+    for (const response of this.underWay) if (!response.headersSent) response.shouldKeepAlive = false;
     const started = performance.now();
     // Not http.Server's own: that one cuts idle connections at once, on which the next request may be on its way.
     const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(this.server, () => resolve()));
@@ -62,9 +76,14 @@ export class Listener {
       open = false;
     });
     while (open && performance.now() - started < deadline) {
-      if (performance.now() - started >= keepAliveGrace) this.server.closeIdleConnections();
+      if (performance.now() - started >= keepAliveGrace) {
+        this.server.closeIdleConnections();
+        // Clients' own sockets are closed in their way by then; what is left are plugins', which never end by themselves.
+        for (const socket of this.upgraded) socket.destroy();
+      }
       await Promise.race([closed, delay(50)]);
     }
     this.server.closeAllConnections();
+    for (const socket of this.upgraded) socket.destroy();
   }
 }

@@ -30,6 +30,11 @@ export class Metrics {
     help: "Prompts reported as failed because their instance vanished.",
     registers: [this.registry],
   });
+  readonly held = new Gauge({
+    name: "comfyui_gateway_held",
+    help: "Requests that wait for an instance to be ready.",
+    registers: [this.registry],
+  });
   readonly retries = new Counter({
     name: "comfyui_gateway_retries_total",
     help: "Requests sent to another instance because the first did not answer.",

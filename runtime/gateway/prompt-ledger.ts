@@ -24,7 +24,7 @@ export interface PromptEntry extends z.infer<typeof storedEntry> {
   number: number | null;
   /** Milliseconds since 1970; null before. */
   acceptedAt: number | null;
-  /** A client asked for its removal from the queue or the history. */
+  /** A client asked for its removal from the queue or the history: when its instance has it no more, that is no loss. */
   removed: boolean;
   /** Its history record, from when it was first seen until the result is kept. */
   record: string | null;

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { sendAnswer, sendError } from "./answers";
 import { type Answer, ask, UnansweredError } from "./ask";
-import { readBody } from "./body";
+import { decodeBody, readBody } from "./body";
 import { clientKey, type Exchange } from "./exchange";
 import type { Instance } from "./instance";
 import { members, memberText, stringOf, withMember } from "./json-text";
@@ -36,7 +36,8 @@ type Outcome =
 /** `POST /prompt`: one ready instance of the serving release gets it, exactly once. */
 export async function submitPrompt(exchange: Exchange, parts: GatewayParts): Promise<void> {
   const { request, response, visitor, signal } = exchange;
-  const body = await readBody(request, parts.settings().maximumBodySize);
+  const maximum = parts.settings().maximumBodySize;
+  const body = decodeBody(request, await readBody(request, maximum), maximum);
   const submission = readSubmission(body);
   const clients = [...(submission?.clientId ? [clientKey(submission.clientId)] : []), ...exchange.clients];
   const excluded = new Set<Instance>();
@@ -161,6 +162,8 @@ async function clarify(
 function send(instance: Instance, { request }: Exchange, body: Buffer): Promise<Answer> {
   const {
     "content-length": _length,
+    // The answer is read here.
+    "accept-encoding": _accepted,
     "transfer-encoding": _encoding,
     expect: _expect,
     host: _host,

@@ -14,7 +14,7 @@ export class QueuePoll {
   /** @param onAnswer called after each answer, with the instance up to date. */
   constructor(
     private readonly fleet: Fleet,
-    private readonly onAnswer: (instance: Instance) => Promise<void>,
+    private readonly onAnswer: (instance: Instance) => void,
   ) {
     fleet.onChange(() => this.pollNew());
   }
@@ -35,7 +35,7 @@ export class QueuePoll {
   private async poll(instance: Instance): Promise<void> {
     const answer = instance.beginPoll();
     answer(await askQueueLength(instance));
-    if (instance.queueRemaining !== null) await this.onAnswer(instance);
+    if (instance.queueRemaining !== null) this.onAnswer(instance);
     if (!instance.present || this.closed) {
       this.polled.delete(instance);
       return;

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { UnansweredError } from "./ask";
 import type { Fleet } from "./fleet";
 import type { Instance } from "./instance";
-import { download, FileRefusedError } from "./kept-file";
+import { download, FileRefusedError, FileTooLargeError } from "./kept-file";
 import type { Log } from "./log";
 import { filesOfRecord } from "./mark";
 import type { PromptEntry, PromptLedger } from "./prompt-ledger";
@@ -30,14 +30,23 @@ export interface ResultCollectorParts {
 export class ResultCollector {
   /** What is under way for each process: looks and copies of one process come one after the other. */
   private readonly chains = new Map<Instance, Promise<void>>();
+  private readonly looking = new Map<Instance, Promise<void>>();
+  /** Results being kept, by prompt: a process that went is looked after by another watcher, which must not do it again. */
+  private readonly keeping = new Map<string, Promise<void>>();
   private readonly attempts = new Map<string, number>();
   private looks = 0;
   private closed = false;
 
   constructor(private readonly parts: ResultCollectorParts) {}
 
-  /** Looks for ended prompts of an instance. */
+  /** Looks for ended prompts of an instance; joins a look that is under way. */
   look(instance: Instance): Promise<void> {
+    const current = this.looking.get(instance) ?? this.lookAnew(instance).finally(() => this.looking.delete(instance));
+    this.looking.set(instance, current);
+    return current;
+  }
+
+  private lookAnew(instance: Instance): Promise<void> {
     return this.enqueue(instance, async () => {
       this.looks += 1;
       const waiting = this.parts.ledger
@@ -109,17 +118,26 @@ export class ResultCollector {
    * @param successor the process that now has its id, and with it its folders.
    */
   async salvage(entry: PromptEntry, record: string, successor: Instance | undefined): Promise<void> {
+    await this.keeping.get(entry.id);
     this.attempts.set(entry.id, mostAttempts);
     await this.keep(entry, record, successor ?? null);
   }
 
-  private async keep(entry: PromptEntry, record: string, source: Instance | null): Promise<void> {
+  private keep(entry: PromptEntry, record: string, source: Instance | null): Promise<void> {
+    const current =
+      this.keeping.get(entry.id) ?? this.keepAnew(entry, record, source).finally(() => this.keeping.delete(entry.id));
+    this.keeping.set(entry.id, current);
+    return current;
+  }
+
+  private async keepAnew(entry: PromptEntry, record: string, source: Instance | null): Promise<void> {
     const { ledger, spool } = this.parts;
+    // It may be kept, or removed by its client, since it was seen.
+    if (ledger.get(entry.id) !== entry) return;
     const staged = await spool.results.stage();
     try {
       if (!(await this.copyFiles(entry, record, staged, source))) return;
-      // A client may have removed the prompt while its files were being copied.
-      if (ledger.get(entry.id) === entry && !entry.removed) {
+      if (ledger.get(entry.id) === entry) {
         const { id: promptId, clients, instance } = entry;
         await spool.results.keep(staged, { promptId, clients, instance: instance.id, epoch: instance.epoch }, record);
       }
@@ -142,14 +160,16 @@ export class ResultCollector {
       const name = String(index);
       try {
         if (source === null) throw new Error(`${entry.instance.id} went before ${reference.filename} was copied`);
-        const { bytes, contentType } = await download(source, reference, join(staged.folder, name));
+        const room = this.parts.spool.largestFile - staged.files.reduce((sum, { bytes }) => sum + bytes, 0);
+        const { bytes, contentType } = await download(source, reference, join(staged.folder, name), room);
         const { filename, subfolder, type } = reference;
         const file: KeptFile = { filename, subfolder, type, name, bytes, contentType };
         staged.files.push(file);
       } catch (error) {
         const attempt = (this.attempts.get(entry.id) ?? 0) + 1;
         this.attempts.set(entry.id, attempt);
-        const final = (error instanceof FileRefusedError && error.status < 500) || attempt >= mostAttempts;
+        const refused = error instanceof FileRefusedError && error.status < 500;
+        const final = refused || error instanceof FileTooLargeError || attempt >= mostAttempts;
         if (!final && source?.present) return false;
         this.parts.log(`the result of prompt ${entry.id} is kept without a file: ${(error as Error).message}`);
       }

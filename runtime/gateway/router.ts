@@ -199,7 +199,7 @@ function explain(error: Error, request: IncomingMessage, response: ServerRespons
     return;
   }
   // Nobody is left to be told.
-  if (response.destroyed) return;
+  if (response.destroyed || request.socket.destroyed) return;
   if (error instanceof UnansweredError) {
     sendError(response, 502, "instance_unreachable", error.message, 1);
   } else {

@@ -19,7 +19,7 @@ export interface Attempts {
 
 /** The instance for a client's request, waiting while there is none. Null at the deadline, or when the client went. */
 export async function findInstance(
-  { fleet, affinity }: Pick<GatewayParts, "fleet" | "affinity">,
+  { fleet, affinity, metrics }: Pick<GatewayParts, "fleet" | "affinity" | "metrics">,
   { clients, visitor, signal }: Pick<Exchange, "clients" | "visitor" | "signal">,
   { excluded, deadline }: Attempts,
 ): Promise<Instance | null> {
@@ -43,7 +43,11 @@ export async function findInstance(
     if (fleet.hasReady(release)) {
       await delay(Math.min(pauseBeforeRetry, left));
       excluded.clear();
-    } else await fleet.nextChange(left, signal);
+    } else {
+      metrics.held.inc();
+      await fleet.nextChange(left, signal);
+      metrics.held.dec();
+    }
   }
 }
 

@@ -32,6 +32,11 @@ export class Spool {
     return this.results.bytes + this.uploads.bytes;
   }
 
+  /** Bytes above which nothing is kept: all else would have to go for it. */
+  get largestFile(): number {
+    return this.limits().maximumSpoolSize;
+  }
+
   /** Removes what is past its retention, then the oldest until the rest fits. One at a time, in the order of calls. */
   tidy(now = Date.now()): Promise<void> {
     const next = this.tidying.then(() => this.tidyOnce(now));

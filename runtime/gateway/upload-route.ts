@@ -8,7 +8,7 @@ import { BodyTooLargeError, declaresTooMuch, limitBody } from "./body";
 import type { Exchange } from "./exchange";
 import type { Instance } from "./instance";
 import type { FileReference } from "./json-text";
-import { type Download, download } from "./kept-file";
+import { type Download, download, FileTooLargeError } from "./kept-file";
 import { MultipartFields } from "./multipart-fields";
 import type { GatewayParts } from "./parts";
 import { findInstance, noInstance } from "./select";
@@ -77,12 +77,16 @@ async function upload(
   const overwrite = ["true", "1"].includes(fields.get("overwrite") ?? "");
   try {
     // What the instance made of it counts, not what was sent: a mask is combined with its picture.
-    const content = await download(instance, stored, incoming);
+    const content = await download(instance, stored, incoming, parts.spool.largestFile);
     parts.inputs.note(instance, stored, content.sha256);
     const { filename: name, subfolder, type } = await keepUnderName(stored, content, incoming, overwrite, uploads);
     await parts.spool.tidy();
     if (name === stored.filename) return answer;
     return { ...answer, body: Buffer.from(JSON.stringify({ name, subfolder, type })) };
+  } catch (error) {
+    if (!(error instanceof FileTooLargeError)) throw error;
+    parts.log(`an upload is usable on ${instance.id} only: ${error.message}`);
+    return answer;
   } finally {
     await rm(incoming, { force: true });
   }

@@ -1,4 +1,5 @@
 import { createServer } from "node:net";
+import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { deployer, eventually, GatewayBench, target } from "../support/gateway-bench";
 
@@ -118,6 +119,36 @@ describe("a prompt whose instance does not answer", () => {
     const { outputs } = await bench.result(id);
     expect(Object.keys(outputs)).toEqual(["1"]);
     expect([...a.accepted, ...b.accepted]).toEqual([id]);
+  });
+
+  test("is not sent when its client has given up", async () => {
+    const a = await bench.upstream({ name: "a" });
+    await bench.start();
+    await bench.setTargets("r1", []);
+    const giveUp = new AbortController();
+    const body = JSON.stringify({ prompt: { "1": { class_type: "X", inputs: {} } } });
+    const held = bench.get("/prompt", { method: "POST", body, signal: giveUp.signal });
+    await eventually("it to be held", async () =>
+      (await (await bench.get("/metrics")).text()).includes("comfyui_gateway_held 1"),
+    );
+    giveUp.abort();
+    await expect(held).rejects.toThrow();
+    await eventually("it to be given up", async () =>
+      (await (await bench.get("/metrics")).text()).includes("comfyui_gateway_held 0"),
+    );
+    await bench.setTargets("r1", [target(a, "r1/0")]);
+    const id = await bench.prompt("me");
+    expect(a.accepted).toEqual([id]);
+  });
+
+  test("may be compressed", async () => {
+    const { a, b } = await two();
+    const body = gzipSync(JSON.stringify({ prompt: { "1": { class_type: "X", inputs: {} } }, prompt_id: "packed" }));
+    const headers = { "content-encoding": "gzip" };
+    expect((await bench.get("/prompt", { method: "POST", body, headers })).status).toBe(200);
+    expect([...a.accepted, ...b.accepted]).toEqual(["packed"]);
+    const bomb = gzipSync(Buffer.alloc(11 * 2 ** 20));
+    expect((await bench.get("/prompt", { method: "POST", body: bomb, headers })).status).toBe(413);
   });
 
   test("keeps the id that its client chose, and the digits of its seeds", async () => {

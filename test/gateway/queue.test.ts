@@ -81,6 +81,19 @@ describe("a prompt is removed from the queue", () => {
     expect([...running, ...pending].toSorted()).toEqual([ids[0], ...others].toSorted());
   });
 
+  test("which leaves what runs, and its result, alone", async () => {
+    const id = await bench.prompt("one");
+    for (const body of [{ clear: true }, { delete: [id] }]) await bench.post("/queue", body);
+    await bench.post("/history", { delete: [id] });
+    const [holder, name] = a.accepted.includes(id) ? [a, "r1/0"] : [b, "r1/1"];
+    holder.finishOne();
+    await bench.setTargets(null, [target(holder, name, { state: "draining" })]);
+    await bench.drained(name);
+    await bench.setTargets(null, []);
+    await holder.kill();
+    expect(await (await bench.image(await bench.result(id))).text()).toContain(id);
+  });
+
   test("with all others when the client is not known", async () => {
     for (const client of ["one", "two", "one", "two"]) await bench.prompt(client);
     await bench.post("/queue", { clear: true });

@@ -234,6 +234,25 @@ describe("kept results", () => {
     expect(left).toEqual(ids.slice(-left.length));
   });
 
+  test("make no room for one that is larger than all may be", async () => {
+    const a = await bench.upstream({ name: "a" });
+    await bench.setSettings({ maximumSpoolSize: 1_500 });
+    await bench.start();
+    await bench.setTargets("r1", [target(a, "r1/0")]);
+    const small = await bench.prompt("me");
+    await bench.result(small);
+    a.sizeOfFiles = 2_000;
+    const large = await bench.prompt("me");
+    await bench.result(large);
+    await bench.setTargets(null, [target(a, "r1/0", { state: "draining" })]);
+    await bench.drained("r1/0");
+    await bench.setTargets(null, []);
+    await a.kill();
+    expect(await (await bench.image(await bench.result(small))).text()).toContain(small);
+    expect((await bench.image(await bench.result(large))).status).toBe(404);
+    expect(bench.log.join("\n")).toContain(`the result of prompt ${large} is kept without a file`);
+  });
+
   test("can be removed by their client, in the spool as on the instance", async () => {
     const a = await bench.upstream({ name: "a" });
     await bench.start();
@@ -285,6 +304,19 @@ describe("an instance that vanishes", () => {
     expect((await bench.result(id)).status.status_str).toBe("error");
     const next = await bench.prompt("me");
     expect((await bench.result(next)).status.status_str).toBe("success");
+  });
+
+  test("unnoticed, with another process answering in its place, leaves an error too", async () => {
+    const a = await bench.upstream({ name: "a", duration: null });
+    await bench.start();
+    await bench.setTargets("r1", [target(a, "r1/0")]);
+    const client = await bench.socket("me");
+    const id = await bench.prompt("me");
+    await a.kill();
+    await bench.upstream({ name: "again", port: a.port });
+    await client.end(id);
+    expect(client.of("execution_error")).toHaveLength(1);
+    expect((await bench.result(id)).status.status_str).toBe("error");
   });
 
   test("while the gateway is down is noticed at its next start", async () => {

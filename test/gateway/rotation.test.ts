@@ -1,4 +1,5 @@
 import { Agent, request } from "node:http";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { eventually, GatewayBench, type HistoryRecord, type TestClient, target } from "../support/gateway-bench";
 import type { Upstream } from "../support/gateway-upstream";
@@ -55,7 +56,10 @@ async function runPrompt(agent: Agent, client: string): Promise<Finished> {
     const { status, text } = await call(agent, "GET", `/history/${id}`);
     expect(status, text).toBe(200);
     const record = (JSON.parse(text) as Record<string, HistoryRecord>)[id];
-    if (record === undefined) continue;
+    if (record === undefined) {
+      await delay(20);
+      continue;
+    }
     const file = record.outputs["1"]?.images?.[0];
     const image = await call(agent, "GET", `/view?${new URLSearchParams(file)}`);
     expect(image.status).toBe(200);

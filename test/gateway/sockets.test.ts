@@ -221,6 +221,20 @@ describe("when an instance breaks", () => {
     expect(client.about(next)).toEqual(whole);
   });
 
+  test("a client goes with its prompt to another one, though the targets still name the first", async () => {
+    const a = await one();
+    const client = await bench.socket("me");
+    await client.message("its status", ({ type }) => type === "status");
+    await a.kill();
+    const b = await bench.upstream({ name: "b" });
+    await bench.setTargets("r1", [target(a, "r1/0"), target(b, "r1/1")]);
+    const id = await bench.prompt("me");
+    expect(b.accepted).toEqual([id]);
+    await client.end(id);
+    expect(client.about(id)).toEqual(whole);
+    await eventually("the status of the other one", () => client.of("status").length > 2);
+  });
+
   test("its successor is connected to, under the same id and port", async () => {
     const a = await one();
     const client = await bench.socket("me");
@@ -241,6 +255,13 @@ describe("other sockets", () => {
     const client = await bench.socket(null, { path: "/plugin-socket" });
     client.socket.send("hello");
     await eventually("the echo", () => client.texts.includes("a heard hello"));
+  });
+
+  test("of plugins do not hold up the gateway's stop", async () => {
+    await one();
+    const client = await bench.socket(null, { path: "/plugin-socket" });
+    await bench.stop();
+    await client.closed;
   });
 
   test("of the deployer reach a candidate", async () => {

@@ -38,6 +38,8 @@ export class Upstream {
   readonly files = new Map<string, Buffer>();
   readonly history = new Map<string, string>();
   port = 0;
+  /** Least bytes of each file that it draws. */
+  sizeOfFiles = 0;
   /** How often a client id was opened while it was open. */
   doubledSockets = 0;
   duration: number | null;
@@ -331,7 +333,8 @@ export class Upstream {
     const filename = `ComfyUI_${String(this.counter).padStart(5, "0")}_.png`;
     const type = classType === "SaveImage" ? "output" : "temp";
     const subfolder = String(inputs.subfolder ?? "");
-    this.files.set(fileKey(type, subfolder, filename), Buffer.from(`${this.name} drew ${filename} for ${id}`));
+    const content = `${this.name} drew ${filename} for ${id}`.padEnd(this.sizeOfFiles, ".");
+    this.files.set(fileKey(type, subfolder, filename), Buffer.from(content));
     return { images: [{ filename, subfolder, type }] };
   }
 
