@@ -1,9 +1,10 @@
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import { DevWorkstation, type DevWorkstationArgs } from "./dev-workstation";
 import type { Environment } from "./environment";
 import { OnlineService, type OnlineServiceArgs } from "./online-service";
 import type { Platform } from "./platforms";
 import type { Scaling } from "./scaling";
+import { sdk } from "./sdk";
 import { Snapshot, type SnapshotArgs } from "./snapshot";
 
 /** Arguments of {@link ComfyUIProject}. */
@@ -25,7 +26,7 @@ export interface ComfyUIProjectArgs {
 }
 
 /** A ComfyUI project on one platform: workstation, snapshot and online service, wired. */
-export class ComfyUIProject extends pulumi.ComponentResource {
+export class ComfyUIProject extends sdk.ComponentResource {
   readonly workstation: DevWorkstation;
   readonly snapshot: Snapshot;
   readonly service: OnlineService;

@@ -1,6 +1,6 @@
-import * as pulumi from "@pulumi/pulumi";
 import type { Declaration } from "../providers/declarations";
 import { knownLater } from "../providers/unknown";
+import { sdk } from "./sdk";
 
 const declarations: Declaration[] = [];
 
@@ -15,7 +15,7 @@ export function declare(kind: Declaration["kind"], name: string, args: object): 
 
 /** The value with every output, promise and secret in it marked as known later. Must not wait for anything. */
 export function plain(value: unknown): unknown {
-  if (pulumi.Output.isInstance(value) || value instanceof Promise) return knownLater;
+  if (sdk.Output.isInstance(value) || value instanceof Promise) return knownLater;
   if (Array.isArray(value)) return value.map(plain);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(

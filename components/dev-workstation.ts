@@ -1,9 +1,10 @@
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import type { Duration } from "../runtime/units";
 import { declare } from "./declarations";
 import { type Environment, environmentOf, type WorkstationEnvironment } from "./environment";
 import type { Platform } from "./platforms";
 import { owner, Workstation } from "./resources";
+import { sdk } from "./sdk";
 
 /** Arguments of {@link DevWorkstation}. */
 export interface DevWorkstationArgs {
@@ -35,7 +36,7 @@ export interface DevWorkstationArgs {
  *
  *     const workstation = new DevWorkstation("studio", { platform, environment: "./studio" });
  */
-export class DevWorkstation extends pulumi.ComponentResource {
+export class DevWorkstation extends sdk.ComponentResource {
   /** What a `Snapshot` is taken of: a plain value, which waits until the workstation is as it is declared. */
   readonly environment: WorkstationEnvironment;
   /** Where the workstation answers, also while it is stopped. */

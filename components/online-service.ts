@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import type { Duration, Size } from "../runtime/units";
 import { declare } from "./declarations";
 import type { Platform } from "./platforms";
 import { Gateway, HealthGate, Instances, owner, Release, ServiceClaim, TrafficSwitch } from "./resources";
 import type { Scaling } from "./scaling";
+import { sdk } from "./sdk";
 
 /** Characters of the shortest API key that is accepted. */
 const shortestKey = 16;
@@ -86,7 +87,7 @@ export interface OnlineServiceArgs {
  *
  *     const service = new OnlineService("studio", { platform, snapshot: snapshot.reference, scaling: fixed(2) });
  */
-export class OnlineService extends pulumi.ComponentResource {
+export class OnlineService extends sdk.ComponentResource {
   /** Where users reach the service. Stays the same over rotations. */
   readonly url: pulumi.Output<string>;
   /** Id of the release that is declared, `r<revision>-<random>`. */
@@ -144,7 +145,7 @@ function gatewayInputs(name: string, args: OnlineServiceArgs): pulumi.Inputs {
   return {
     ...addressOf(name, args),
     port,
-    apiKeyHashes: apiKeys === undefined ? undefined : pulumi.secret(apiKeys).apply(hashes),
+    apiKeyHashes: apiKeys === undefined ? undefined : sdk.secret(apiKeys).apply(hashes),
     maximumBodySize,
     resultRetention,
     maximumSpoolSize,

@@ -1,7 +1,8 @@
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import { declare } from "./declarations";
 import { type Environment, environmentOf, type WorkstationEnvironment } from "./environment";
 import { owner, SnapshotContent } from "./resources";
+import { sdk } from "./sdk";
 
 /** Arguments of {@link Snapshot}. */
 export interface SnapshotArgs {
@@ -27,7 +28,7 @@ export interface SnapshotArgs {
  * An immutable copy of an environment, named by its content. A preview shows plugins and Python distributions by name and
  * version; a change of the content is another snapshot, of nothing else. Deleting it removes no data.
  */
-export class Snapshot extends pulumi.ComponentResource {
+export class Snapshot extends sdk.ComponentResource {
   /** `<store>#sha256:<digest>`: what a service takes, and what a person pins. */
   readonly reference: pulumi.Output<string>;
 

@@ -28,7 +28,9 @@ export const gateway: ResourceDefinition<Inputs, Outputs> = {
   create: async (inputs, context) => {
     context.progress("starting the gateway");
     await context.assertEngine();
-    return { id: inputs.service, outputs: await declare(inputs) };
+    const outputs = await declare(inputs);
+    context.progress(`listening at ${outputs.url}`);
+    return { id: inputs.service, outputs };
   },
   update: async (_id, _state, inputs, { assertEngine }) => {
     await assertEngine();

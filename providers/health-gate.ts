@@ -117,6 +117,7 @@ async function untilSettled(supervisor: SupervisorClient, inputs: Inputs, contex
     throw new Error([error.message, ...logs].join("\n"), { cause: error });
   }
   await untilDrained(supervisor, service, release, count, context);
+  context.progress(`${count} of ${count} proven`);
 }
 
 /** Waits until no more than `count` instances are left; fails when the supervisor gave a drain up. */
@@ -145,6 +146,7 @@ async function untilDrained(
       return instances.length <= count ? true : undefined;
     },
   });
+  if (count === 0) progress(`no instance of ${release} is left`);
 }
 
 function drainRefused(release: string, reason: string): string {

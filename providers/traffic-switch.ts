@@ -44,6 +44,7 @@ async function move({ directory, service, release }: Inputs, { progress, assertE
   progress(`moving traffic to ${release}`);
   await assertEngine();
   await supervisor.setTarget(service, { release, expectedServing: state.serving });
+  progress(`traffic goes to ${release}`);
 }
 
 function revisionOf({ releases }: ServiceState, release: string | null): number {

@@ -78,6 +78,7 @@ async function declare(inputs: Inputs, { progress, signal, assertEngine }: Conte
       return now.phase === wanted ? true : undefined;
     },
   });
+  progress(`${wanted} at ${seen.url}`);
   return { url: seen.url };
 }
 

@@ -1,5 +1,6 @@
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import type { ResourceType } from "../../providers";
+import { sdk } from "../sdk";
 import { shim } from "./shim";
 import { urnOf } from "./urn";
 
@@ -13,7 +14,7 @@ function providerOf(type: ResourceType): ReturnType<typeof shim> {
 }
 
 /** A dynamic resource of this package. */
-export abstract class ComfyUIResource extends pulumi.dynamic.Resource {
+export abstract class ComfyUIResource extends sdk.dynamic.Resource {
   protected constructor(
     type: ResourceType,
     name: string,
@@ -29,5 +30,5 @@ export abstract class ComfyUIResource extends pulumi.dynamic.Resource {
 
 /** Who declares: what owns a service on its platform. */
 export function owner() {
-  return { organization: pulumi.getOrganization(), project: pulumi.getProject(), stack: pulumi.getStack() };
+  return { organization: sdk.getOrganization(), project: sdk.getProject(), stack: sdk.getStack() };
 }

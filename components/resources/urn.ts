@@ -1,4 +1,5 @@
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
+import { sdk } from "../sdk";
 
 /** What the SDK keeps on every resource, and declares for itself only. */
 interface Internals {
@@ -17,5 +18,5 @@ export function urnOf(type: string, name: string, parent: pulumi.Resource | unde
     if (__pulumiType === undefined || __pulumiType === "pulumi:pulumi:Stack") break;
     types.unshift(__pulumiType);
   }
-  return `urn:pulumi:${pulumi.getStack()}::${pulumi.getProject()}::${types.join("$")}::${name}`;
+  return `urn:pulumi:${sdk.getStack()}::${sdk.getProject()}::${types.join("$")}::${name}`;
 }
