@@ -1,5 +1,7 @@
 import { resolve } from "node:path";
+import { waitFor } from "../waiting";
 import { findSocket, openSocket } from "./connection";
+import { identify, isAlive } from "./processes";
 import type {
   Claim,
   GatewayDeclaration,
@@ -19,6 +21,8 @@ import { ask, type Method, NoAnswerError, SupervisorError } from "./transport";
 
 /** Milliseconds for an answer; every request that takes longer is made in steps. */
 const answerTimeout = 60_000;
+/** Milliseconds for a supervisor to end, once it has said that it does. */
+const endDeadline = 20_000;
 /** How often a request is sent again after its supervisor went away. */
 const mostAttempts = 3;
 
@@ -156,11 +160,20 @@ export class SupervisorClient {
   }
 
   /**
-   * Ends the supervisor. Refused (`invalid`) while it looks after something, unless `force`: what it looks after then goes on
-   * running and is taken over by the next supervisor.
+   * Ends the supervisor, and returns when it has gone. Refused (`invalid`) while it looks after something, unless `force`:
+   * all its processes are then ended, with the prompts that they have. What is declared stays, and the next supervisor starts it
+   * again. (A supervisor that gets SIGTERM ends alone: its processes go on, for the next one to take over.)
    */
   async shutdown(options: { readonly force: boolean }): Promise<void> {
+    const { pid } = await this.about();
+    const supervisor = identify(pid);
     await this.ask("POST", "/v1/shutdown", options);
+    await waitFor({
+      what: `the supervisor (process ${pid}) to end`,
+      deadline: endDeadline,
+      interval: 20,
+      look: () => supervisor === null || !isAlive(supervisor) || undefined,
+    });
   }
 
   private async ask(method: Method, path: string, body?: unknown): Promise<unknown> {

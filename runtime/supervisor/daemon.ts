@@ -63,7 +63,12 @@ class Daemon {
     if (left !== null) rmSync(left.socket, { force: true });
     journal(`supervisor ${about.version} (process ${about.pid}) looks after ${folders.directory}`);
     const platform = await Platform.load(folders, journal);
-    const server = new ControlServer({ platform, about, shutdown: () => this.stop.ring() }, journal);
+    const shutdown = async () => {
+      journal("is told to end, and ends all processes");
+      await platform.halt();
+      this.stop.ring();
+    };
+    const server = new ControlServer({ platform, about, shutdown }, journal);
     await this.beReachable(server);
     const end = AbortSignal.any([signal, this.stopped]);
     let logsAt = performance.now();
@@ -110,7 +115,7 @@ class Daemon {
     await server.close();
     await Promise.race([platform.detach(), pause(detachPatience, new AbortController().signal)]);
     if (!platform.empty) {
-      journal(`ends; ${platform.contents} go on and are taken over by the next supervisor`);
+      journal(`ends; the next supervisor goes on with ${platform.contents}`);
       return;
     }
     await removeTree(folders.cache);

@@ -92,6 +92,10 @@ export class InstanceSet {
     await Promise.all(this.all.map((instance) => instance.detach()));
   }
 
+  async halt(): Promise<void> {
+    await Promise.all(this.all.map((instance) => instance.halt()));
+  }
+
   private add(release: StoredRelease, index: number): void {
     const { folders, changed, ...shared } = this.context;
     const own = folders.instance(release.id, index);

@@ -214,6 +214,11 @@ export class Platform {
     for (const log of logs) capLog(log);
   }
 
+  /** Ends all processes at once. What is declared stays, and the next supervisor starts it again. */
+  async halt(): Promise<void> {
+    await Promise.all([...this.services.values(), ...this.workstations.values()].map((kept) => kept.halt()));
+  }
+
   /** Stops looking after everything; all processes go on. */
   async detach(): Promise<void> {
     await Promise.all([...this.services.values(), ...this.workstations.values()].map((kept) => kept.detach()));

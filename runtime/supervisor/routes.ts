@@ -18,8 +18,8 @@ import {
 export interface RouteContext {
   readonly platform: Platform;
   readonly about: SupervisorAbout;
-  /** Ends the supervisor once its answer is out. */
-  readonly shutdown: () => void;
+  /** Ends all processes, and the supervisor once its answer is out. */
+  readonly shutdown: () => Promise<void>;
 }
 
 /** A decoded request: the path's variable parts in order, and the body. */
@@ -43,7 +43,7 @@ const routes: Readonly<Record<string, Handler>> = {
     if (!force && !context.platform.empty) {
       throw new RefusedError("invalid", `the supervisor still looks after ${context.platform.contents}`);
     }
-    context.shutdown();
+    return context.shutdown();
   },
 
   "PUT /v1/services/:/claim": (asked) => asked.context.platform.claim(first(asked), parse(claimSchema, asked.body)),

@@ -117,6 +117,12 @@ export class Workstation {
     await this.task;
   }
 
+  /** Ends its process at once; what is declared stays. */
+  async halt(): Promise<void> {
+    await this.detach();
+    if (this.running !== null) await stopProcess(this.running, this.mark, "SIGINT");
+  }
+
   async state(): Promise<WorkstationState> {
     const { declaration, port, plugins, restarts } = this.stored;
     return {

@@ -83,7 +83,7 @@ describe("the supervisor of a directory", () => {
     await expect(client.shutdown({ force: false })).rejects.toThrow(/still looks after service studio/);
     await client.shutdown({ force: true });
 
-    await until("the supervisor to end", () => !isAlive(presence.identity));
+    expect(isAlive(presence.identity)).toBe(false);
     expect(await findSupervisor(platform.directory)).toBeNull();
     expect((await (await platform.connect()).service("studio"))?.name).toBe("studio");
   });

@@ -131,6 +131,25 @@ describe("the traffic of a service", () => {
   });
 });
 
+describe("a service whose supervisor is forced to end", () => {
+  it("has no process left, and is served by the next supervisor as it was", async () => {
+    const release = await provenRelease();
+    await serve(release);
+
+    await client.shutdown({ force: true });
+
+    expect(platform.processes).toEqual([]);
+    const state = await untilService(client, service, "to be proven again", allProven(release, 1));
+    expect(state.serving).toBe(release.id);
+    expect(instancesOf(state, release)[0]?.epoch).toBe(2);
+    await until("the gateway to serve", async () => {
+      const answer = await fetch(`${gateway.url}/system_stats`).catch(() => null);
+      return answer?.status === 200;
+    });
+    await rewind(release);
+  });
+});
+
 describe("a rotation", () => {
   it("lets an instance finish its prompt before it ends it", async () => {
     const old = await provenRelease();

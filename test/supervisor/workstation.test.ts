@@ -104,6 +104,18 @@ describe("a workstation", () => {
     expect(await running()).toMatchObject({ pid: before.pid, restarts: 0, plugins: before.plugins });
   });
 
+  it("ends with a supervisor that is forced to end, and is started by the next", async () => {
+    await client.declareWorkstation("studio", workstationOf(environment));
+    const before = await running();
+
+    await client.shutdown({ force: true });
+
+    expect(platform.processes).toEqual([]);
+    const after = await running();
+    expect(after.port).toBe(before.port);
+    expect(after.pid).not.toBe(before.pid);
+  });
+
   it("is started again when it ends unasked, also while no supervisor was there", async () => {
     await client.declareWorkstation("studio", workstationOf(environment));
     const first = await running();
