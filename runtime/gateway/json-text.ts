@@ -67,11 +67,6 @@ export function withMember(text: string, key: string, value: unknown): string {
   return `${text.slice(0, close)}${empty ? "" : ", "}${JSON.stringify(key)}: ${JSON.stringify(value)}${text.slice(close)}`;
 }
 
-/** Whether an object holds nothing. */
-export function isEmptyObject(text: string): boolean {
-  return /^\s*\{\s*\}\s*$/.test(text);
-}
-
 /** The string that a JSON text is, or null when it is something else. */
 export function stringOf(text: string | null): string | null {
   return text?.startsWith('"') ? (JSON.parse(text) as string) : null;

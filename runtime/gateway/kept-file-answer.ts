@@ -35,7 +35,7 @@ export async function sendKeptFile(
   }
   const { start, end } = range ?? { start: 0, end: size - 1 };
   response.setHeader("content-type", contentType);
-  response.setHeader("content-disposition", `filename="${encodeURIComponent(filename)}"`);
+  response.setHeader("content-disposition", dispositionOf(filename));
   if (range !== null) response.setHeader("content-range", `bytes ${start}-${end}/${size}`);
   response.writeHead(range === null ? 200 : 206, { "content-length": end - start + 1 });
   if (method === "HEAD" || size === 0) {
@@ -48,6 +48,13 @@ export async function sendKeptFile(
     // A client that goes before the end is its own business.
     if (!response.destroyed) throw error;
   }
+}
+
+/** As ComfyUI names a file; RFC 6266 for names that a header cannot hold. */
+function dispositionOf(filename: string): string {
+  return /^[\x20-\x7e]*$/.test(filename) && !/["\\]/.test(filename)
+    ? `filename="${filename}"`
+    : `inline; filename*=UTF-8''${encodeURIComponent(filename)}`;
 }
 
 /** The first and last byte that a `Range` header asks for; null for the whole file. Several ranges are answered with all. */

@@ -49,7 +49,10 @@ export class Listener {
       }
       this.upgraded.add(socket);
       socket.on("close", () => this.upgraded.delete(socket));
-      void upgrade(request, socket, head, this.parts);
+      upgrade(request, socket, head, this.parts).catch((error: Error) => {
+        this.parts.log(`an upgrade of ${request.url?.replace(/\?.*$/s, "")} failed: ${error.message}`);
+        socket.destroy();
+      });
     });
   }
 

@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { UnansweredError } from "./ask";
 import type { Fleet } from "./fleet";
 import { Instance } from "./instance";
-import { isEmptyObject, members, memberText, withMember } from "./json-text";
+import { members, memberText, stringOf, withMember } from "./json-text";
 import type { Log } from "./log";
 import type { PromptEntry, PromptLedger } from "./prompt-ledger";
 import { lookAtQueue } from "./queue-look";
@@ -104,22 +104,24 @@ export class LostPrompts {
 
 /** What ComfyUI would have told of a prompt that failed, made of what the client sent. */
 export function describeLoss(
-  { id, number, clientId, request }: Pick<PromptEntry, "id" | "number" | "clientId" | "request">,
+  { id, number, clientId, request, instance }: Pick<PromptEntry, "id" | "number" | "clientId" | "request" | "instance">,
   reason: string,
   timestamp: number,
 ): { readonly record: string; readonly messages: readonly string[] } {
   const prompt = memberText(request, "prompt") ?? "{}";
-  const [first] = prompt.startsWith("{") && !isEmptyObject(prompt) ? members(prompt) : [];
+  // ComfyUI names the node that failed; here all of them did, and clients expect one.
+  const [first] = prompt.startsWith("{") ? members(prompt) : [];
+  const node = first === undefined ? "{}" : prompt.slice(first.start, first.end);
   const extra = memberText(request, "extra_data") ?? "{}";
   const extraData = clientId !== null && extra.startsWith("{") ? withMember(extra, "client_id", clientId) : extra;
   const data = {
     prompt_id: id,
-    node_id: first?.key ?? null,
-    node_type: null,
+    node_id: first?.key ?? "",
+    node_type: (node.startsWith("{") ? stringOf(memberText(node, "class_type")) : null) ?? "",
     executed: [],
-    exception_message: reason,
+    exception_message: `${reason}\n`,
     exception_type: "InstanceLost",
-    traceback: [],
+    traceback: [`  File "<gateway>", in ${instance.id}\n    ${reason}\n`],
     current_inputs: {},
     current_outputs: [],
     timestamp,

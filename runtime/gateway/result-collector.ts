@@ -35,6 +35,7 @@ export class ResultCollector {
   private readonly keeping = new Map<string, Promise<void>>();
   private readonly attempts = new Map<string, number>();
   private looks = 0;
+  private lastProblem = "";
   private closed = false;
 
   constructor(private readonly parts: ResultCollectorParts) {}
@@ -177,6 +178,12 @@ export class ResultCollector {
     return true;
   }
 
+  /** A trouble that stays, such as a full disk, is told once and not with every look. */
+  private report(problem: string): void {
+    if (problem !== this.lastProblem) this.parts.log(problem);
+    this.lastProblem = problem;
+  }
+
   private enqueue(instance: Instance, action: () => Promise<void>): Promise<void> {
     if (this.closed) return Promise.resolve();
     const next = (this.chains.get(instance) ?? Promise.resolve()).then(async () => {
@@ -184,7 +191,7 @@ export class ResultCollector {
         if (!this.closed) await action();
       } catch (error) {
         // The next look asks again; an instance that went is the business of who watches for that.
-        if (!(error instanceof UnansweredError)) this.parts.log(`${instance.id}: ${(error as Error).message}`);
+        if (!(error instanceof UnansweredError)) this.report(`${instance.id}: ${(error as Error).message}`);
       }
     });
     this.chains.set(instance, next);

@@ -109,7 +109,7 @@ async function passOn(exchange: Exchange, parts: GatewayParts): Promise<void> {
   }
 }
 
-/** Answers an upgrade to a WebSocket. Never throws. */
+/** Answers an upgrade to a WebSocket. */
 export async function upgrade(
   request: IncomingMessage,
   socket: Duplex,

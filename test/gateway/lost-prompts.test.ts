@@ -1,40 +1,41 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { memberText } from "../../runtime/gateway/json-text";
 import { describeLoss } from "../../runtime/gateway/lost-prompts";
+import { historyEntry, historyMessage } from "../support/comfyui-contract";
 
+const instance = { id: "r1/0", release: "r1", url: "http://127.0.0.1:1/", epoch: 1 };
 const request =
   '{"prompt": {"7": {"class_type": "KSampler", "inputs": {"seed": 18446744073709551615}}}, "client_id": "me", "extra_data": {"extra_pnginfo": {"workflow": {}}}}';
 
-test("a lost prompt is described as ComfyUI describes one that failed", () => {
-  const { record, messages } = describeLoss({ id: "p", number: 12, clientId: "me", request }, "it went", 1795461668308);
-  const data = {
-    prompt_id: "p",
-    node_id: "7",
-    node_type: null,
-    executed: [],
-    exception_message: "it went",
-    exception_type: "InstanceLost",
-    traceback: [],
-    current_inputs: {},
-    current_outputs: [],
-    timestamp: 1795461668308,
-  };
-  const parsed = JSON.parse(record);
-  expect(parsed).toMatchObject({
-    outputs: {},
-    meta: {},
-    status: { status_str: "error", completed: false, messages: [["execution_error", data]] },
-  });
-  expect(parsed.prompt.slice(0, 2)).toEqual([12, "p"]);
-  expect(parsed.prompt[3]).toEqual({ extra_pnginfo: { workflow: {} }, client_id: "me" });
-  expect(memberText(record, "prompt")).toContain("18446744073709551615");
-  expect(messages.map((text) => JSON.parse(text))).toEqual([
-    { type: "execution_error", data },
-    { type: "executing", data: { node: null, prompt_id: "p" } },
-  ]);
-});
+describe("a lost prompt", () => {
+  const loss = { id: "p", number: 12, clientId: "me", request, instance };
+  const { record, messages } = describeLoss(loss, "it went", 1795461668308);
 
-test.each(["{}", '{"prompt": {}}', '{"prompt": 3, "extra_data": null}'])("also one whose request was %s", (text) => {
-  const { record } = describeLoss({ id: "p", number: null, clientId: null, request: text }, "it went", 1);
-  expect(JSON.parse(record).status.messages[0][1]).toMatchObject({ prompt_id: "p", node_id: null });
+  test("has a history entry and messages in the form of ComfyUI's for one that failed", () => {
+    const entry = historyEntry.parse(JSON.parse(record));
+    expect(entry.status).toMatchObject({ status_str: "error", completed: false });
+    const [error, last] = messages.map((text) => JSON.parse(text));
+    expect(entry.status.messages).toEqual([["execution_error", error.data]]);
+    expect(historyMessage.parse([error.type, error.data])[1]).toMatchObject({
+      prompt_id: "p",
+      node_id: "7",
+      node_type: "KSampler",
+      exception_message: "it went\n",
+    });
+    expect(last).toEqual({ type: "executing", data: { node: null, prompt_id: "p" } });
+  });
+
+  test("is repeated as its client sent it, to the digit", () => {
+    expect(memberText(record, "prompt")).toBe(
+      `[12, "p", ${memberText(request, "prompt")}, {"extra_pnginfo": {"workflow": {}}, "client_id": "me"}, []]`,
+    );
+  });
+
+  test.each(["{}", '{"prompt": {}}', '{"prompt": 3, "extra_data": null}', '{"prompt": {"1": []}}'])(
+    "is described also when its request was %s",
+    (text) => {
+      const odd = describeLoss({ id: "p", number: null, clientId: null, request: text, instance }, "it went", 1);
+      expect(JSON.parse(odd.record).status.messages[0][1]).toMatchObject({ prompt_id: "p" });
+    },
+  );
 });

@@ -188,6 +188,7 @@ describe("kept results", () => {
       expect.stringMatching(/^bytes 4-7\/\d+$/),
     ]);
     expect(await range.text()).toBe("drew");
+    expect(range.headers.get("content-disposition")).toBe('filename="ComfyUI_00001_.png"');
     expect((await bench.get(path, { headers: { range: "bytes=9999-" } })).status).toBe(416);
     const tag = range.headers.get("etag") ?? "";
     expect((await bench.get(path, { headers: { "if-none-match": tag } })).status).toBe(304);

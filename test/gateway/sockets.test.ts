@@ -213,7 +213,6 @@ describe("when an instance breaks", () => {
     expect(client.of("execution_error")[0]?.data).toMatchObject({
       prompt_id: id,
       exception_message: expect.stringContaining("r1/0"),
-      traceback: [],
       executed: [],
     });
     const next = await bench.prompt("me");
