@@ -1,4 +1,6 @@
 #!/usr/bin/env node
+// First of all: what is imported after it does not load on an older Node.js.
+import "./required-node";
 import { createInterface } from "node:readline/promises";
 import { runCommand } from "./program";
 import { InterruptedError, type TextStream } from "./surroundings";
