@@ -7,6 +7,8 @@ import { packKey } from "./manifest-file";
 
 const compress = promisify(zstdCompress);
 const compression = {
+  // Bytes of output at a time; above what 1 MiB can become, so that a frame takes one turn of the thread pool.
+  chunkSize: chunkSize + 16 * 1024,
   params: { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_checksumFlag]: 1 },
 };
 

@@ -110,8 +110,8 @@ test("any tree is restored as it was: names, contents, permissions, links and ti
 
 function placeNode(base: string, path: readonly string[], what: typeof node extends fc.Arbitrary<infer T> ? T : never) {
   const absolute = join(base, ...path);
-  if (lstatSync(absolute, { throwIfNoEntry: false }) !== undefined) return;
   try {
+    if (lstatSync(absolute, { throwIfNoEntry: false }) !== undefined) return;
     if (what.kind === "folder") mkdirSync(absolute, { recursive: true });
     else
       writeFiles(base, { [path.join("/")]: what.kind === "link" ? `→ ${what.target}` : what.content } satisfies Files);
