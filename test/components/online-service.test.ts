@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
+import { fixed, local, OnlineService } from "../../index";
 import { waitFor } from "../../runtime/waiting";
 import { recordDeclarations, secret, valueIn } from "../support/recording-mocks";
 
@@ -18,7 +19,6 @@ describe("an online service declares", () => {
   let release = "";
 
   beforeAll(async () => {
-    const { OnlineService, fixed, local } = await import("../../index");
     const service = new OnlineService("studio", {
       platform: local({ directory: ".comfyui" }),
       snapshot: `/store#sha256:${"a".repeat(64)}`,

@@ -3,6 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { connectSupervisor } from "../../runtime/supervisor";
 import { painter } from "../support/engine-plugins";
 import { PulumiProject } from "../support/pulumi-project";
 
@@ -84,8 +85,7 @@ test("a name that another stack owns on the platform is refused at preview with 
   await using project = PulumiProject.create();
   project.makeEnvironment({ painter: painter("1") });
   project.declare({ count: 1, workstation: { state: "stopped" } });
-  const supervisor = await import("../../runtime/supervisor");
-  const client = await supervisor.connectSupervisor(project.platform);
+  const client = await connectSupervisor(project.platform);
   await client.claimService("studio", {
     owner: { organization: "organization", project: "somebody", stack: "else" },
     takeover: false,

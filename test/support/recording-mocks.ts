@@ -82,8 +82,10 @@ export function recordDeclarations(outputs: Readonly<Record<string, Record<strin
 }
 
 /** The value of an output. */
-export function valueIn<T>(output: pulumi.Output<T>): Promise<pulumi.Unwrap<T>> {
+export function valueIn<T>(output: pulumi.Output<T>): Promise<T> {
   return new Promise((resolve) => {
-    output.apply((value) => resolve(value));
+    output.apply((value) => {
+      resolve(value);
+    });
   });
 }
