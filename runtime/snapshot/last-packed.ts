@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { defaultIndexFile, replaceFile } from "./stat-index";
+import { replaceFile } from "./cache-files";
+import { defaultIndexFile } from "./stat-index";
 import type { CountedEntry } from "./types";
 
 /** What an environment was when this machine last packed it. */

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
-import { resolve } from "node:path";
-import { InvalidInputError } from "../problems";
+import { relative, resolve } from "node:path";
+import { InvalidInputError, type Problem } from "../problems";
 import { type ObjectStore, openStore } from "../store";
 import { formatSize } from "../units";
 import { checkEnvironment } from "./check-environment";
@@ -12,11 +12,13 @@ import { encodeManifest, manifestKey } from "./manifest-file";
 import { Pace } from "./pace";
 import { PackWriter } from "./pack-writer";
 import { Packer } from "./packer";
-import { partsOf } from "./parts";
+import { partOf, partsOf } from "./parts";
+import { isWithin } from "./paths";
 import { formatReference } from "./reference";
 import { hashedEntries, saveIndex } from "./scan";
 import { defaultIndexFile, StatIndex } from "./stat-index";
 import { surveyOf } from "./summary";
+import { ownFolder } from "./travel-rules";
 import type { PackedSnapshot, PackRequest } from "./types";
 import { walk } from "./walk";
 
@@ -29,7 +31,7 @@ const pruneWait = 24 * 3_600_000;
  * `ChangedWhilePackingError` when something that counts changed meanwhile.
  */
 export async function pack(request: PackRequest): Promise<PackedSnapshot> {
-  const problems = await checkEnvironment(request.environment);
+  const problems = [...(await checkEnvironment(request.environment)), ...storeProblems(request)];
   if (problems.length > 0) throw new InvalidInputError(problems);
   const started = performance.now();
   const root = resolve(request.environment.root);
@@ -37,8 +39,8 @@ export async function pack(request: PackRequest): Promise<PackedSnapshot> {
   const mode = request.models;
   const store = openStore(request.store);
   const marked = await markedPacks(store);
-  const known = await KnownContent.load(store, marked, (problem) => request.progress?.(`not used: ${problem}`));
   const indexFile = request.index ?? defaultIndexFile(root);
+  const known = await KnownContent.load(store, marked, `${indexFile}.content`, (text) => request.progress?.(text));
   const index = StatIndex.load(indexFile, { root, parts });
 
   const look = () => walk({ ...request, root, parts, models: mode });
@@ -54,7 +56,11 @@ export async function pack(request: PackRequest): Promise<PackedSnapshot> {
     pace: new Pace(request),
     describe: () => `packed ${formatSize(packer.bytesDone)} of ${formatSize(total)}`,
   });
-  const tree = await unchangedOrThrow({ found, look, packer, mode });
+  const tree = await unchangedOrThrow({ found, look, packer, mode }).catch((error) => {
+    // What was read need not be read again when it is tried again.
+    for (const remark of saveIndex(index, "")) request.progress?.(remark);
+    throw error;
+  });
   await writer.finish();
 
   const survey = surveyOf({ root, parts, mode, tree, contents: packer.contents });
@@ -77,6 +83,17 @@ export async function pack(request: PackRequest): Promise<PackedSnapshot> {
     bytesAdded: writer.bytesAdded,
     bytesStored: writer.bytesStored,
   };
+}
+
+/** A store among what travels would change while it is written, and hold itself. */
+function storeProblems({ environment, store }: PackRequest): readonly Problem[] {
+  const inside = relative(resolve(environment.root), resolve(store));
+  if (inside.startsWith("..") || isWithin(inside, ownFolder)) return [];
+  const part = partOf(inside, partsOf(environment.layout));
+  if (part === undefined) return [];
+  return [
+    { path: "store", reason: `${store} lies in layout.${part}, which it is to hold; give a folder outside of it` },
+  ];
 }
 
 async function markedPacks(store: ObjectStore): Promise<ReadonlySet<string>> {

@@ -30,8 +30,6 @@ const lockDeadline = 3_600_000;
 const abandonedAfter = 24 * 3_600_000;
 /** Times that a cached restore which something has written to is made anew. */
 const attempts = 3;
-/** Nanoseconds by which a file's time may differ from what was asked for: times are set as doubles. */
-const timePrecision = 1_000n;
 /** What `link` answers where a hard link cannot be made. */
 const withoutHardLink = new Set(["EXDEV", "EPERM", "EMLINK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]);
 
@@ -180,11 +178,9 @@ function requireIntact(path: string, { size, mode, mtime }: FileRecord): void {
   if (!intact) throw new CacheDamagedError(`${path} in the cache is not as it was restored`);
 }
 
+/** To the second, which every file system keeps; a file that was written to has a time far from that. */
 function hasTime({ mtimeNs }: BigIntStats, mtime: string): boolean {
-  const [seconds = "0", nanoseconds = "0"] = mtime.split(".");
-  const wanted = mtime.startsWith("-") ? 0n : BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds);
-  const difference = mtimeNs - wanted;
-  return difference <= timePrecision && difference >= -timePrecision;
+  return mtimeNs / 1_000_000_000n === BigInt(Math.floor(timeOf(mtime)));
 }
 
 /** A link that leads nowhere: made in one step with its content, the owner's token, and only where there is none. */

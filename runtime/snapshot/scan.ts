@@ -49,11 +49,13 @@ export function hashedEntries(tree: Tree, mode: ScanRequest["models"]): readonly
   return mode === "locked" ? [...files, ...tree.models] : files;
 }
 
-/** Keeps the index; a scan is as good without, so that a failure is a remark. */
-export function saveIndex(index: StatIndex, models: string): string[] {
+/**
+ * Keeps the index; a scan is as good without, so that a failure is a remark. What is in `unseen` stays in it although it was
+ * not looked at: models in some modes, which take long to hash again.
+ */
+export function saveIndex(index: StatIndex, unseen: string): string[] {
   try {
-    // Models were not looked at in every mode, and take long to hash again.
-    index.save((path) => isWithin(path, models));
+    index.save((path) => isWithin(path, unseen));
     return [];
   } catch (error) {
     return [`the index that makes the next scan quick could not be kept: ${(error as Error).message}`];

@@ -1,9 +1,8 @@
 import { hash } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { homedir } from "node:os";
-import { dirname, isAbsolute, join } from "node:path";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { uniqueToken } from "../store";
+import { replaceFile, userCacheFolder } from "./cache-files";
 import type { ContentPlace, FileContent } from "./content";
 import { type Stamp, sameStamp, type TreeEntry } from "./tree-entry";
 
@@ -103,21 +102,7 @@ export class StatIndex {
 
 /** Where the index of a root is unless a request says otherwise. */
 export function defaultIndexFile(root: string): string {
-  const named = process.env.XDG_CACHE_HOME;
-  const caches = named !== undefined && isAbsolute(named) ? named : join(homedir(), ".cache");
-  return join(caches, "pulumi-comfyui", "scan", hash("sha256", root).slice(0, 32));
-}
-
-export function replaceFile(path: string, content: string): void {
-  mkdirSync(dirname(path), { recursive: true });
-  const partial = `${path}.${uniqueToken()}.partial`;
-  try {
-    writeFileSync(partial, content, { flag: "wx", mode: 0o600 });
-    renameSync(partial, path);
-  } catch (error) {
-    rmSync(partial, { force: true });
-    throw error;
-  }
+  return join(userCacheFolder(), "scan", hash("sha256", root).slice(0, 32));
 }
 
 type Row = [string, string, string, string, string, string, string | 0, string | null];

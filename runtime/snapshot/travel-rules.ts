@@ -13,6 +13,9 @@ export const ignoreFile = ".comfyuiignore";
  */
 export type Verdict = "counts" | "derived" | "out" | "credential";
 
+/** This package's own folder, where a program's platform and store are unless it says otherwise. */
+export const ownFolder = ".comfyui";
+
 const versionControl = new Set([".git", ".hg", ".svn", ".bzr"]);
 
 const credentialFolders = new Set([".ssh", ".aws", ".gnupg"]);
@@ -127,7 +130,7 @@ export class TravelRules {
       // pip.conf may hold an index's password, and only pip reads it; uv keeps its lock in the environment.
       return inside === "pip.conf" || inside === ".lock";
     }
-    if (this.#personal.has(path)) return true;
+    if (path === ownFolder || this.#personal.has(path)) return true;
     if (volatileNames.has(name) || volatileEndings.test(name)) return true;
     if (part === "plugins") return /^comfyui-manager\/\.cache$/i.test(below(path, this.#parts.plugins));
     if (part !== "cache") return false;

@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { listSnapshots, type PackedSnapshot, restore } from "../../runtime/snapshot";
+import { defaultLayout } from "../../runtime/environment";
+import { listSnapshots, type PackedSnapshot, pack, restore, scan } from "../../runtime/snapshot";
 import { buildEngine, type EngineProcess, type Incident } from "../support/engine-process";
 import { makeEnvironment, temporaryFolder } from "../support/trees";
 
@@ -93,4 +94,25 @@ test("a file that is written with the content that it had does not stop the pack
   const { error } = await packWhile({ write: at("env", plugin, "__init__.py"), content: "NODE_CLASS_MAPPINGS = {}\n" });
 
   expect(error).toBeNull();
+});
+
+test("a pack that failed keeps what it has read for the next one", async () => {
+  const { error } = await packWhile({ remove: at("env/ComfyUI/zz_last.py") });
+  expect(error?.name).toBe("ChangedWhilePackingError");
+
+  const environment = { root: at("env"), layout: defaultLayout };
+  const { bytesRead } = await scan({ environment, models: "referenced", index: at("index") });
+
+  expect(bytesRead).toBe(0);
+});
+
+test("an abort ends a pack with its reason", async () => {
+  const stop = new AbortController();
+  stop.abort(new Error("enough"));
+  const environment = makeEnvironment(at("env"));
+  const request = { environment, models: "referenced", store: at("store"), plugins: [], index: at("index") } as const;
+
+  await expect(pack({ ...request, signal: stop.signal })).rejects.toThrow("enough");
+
+  expect(await listSnapshots(at("store"))).toEqual([]);
 });

@@ -238,3 +238,53 @@ test("a pack that a prune has marked is treated as absent, and its content is st
   expect(packFiles()).toHaveLength(1);
   expect(await verify({ reference: second.reference, deep: true })).toMatchObject({ problems: [] });
 });
+
+let newest = "";
+
+test.each<[string, () => void]>([
+  ["missing", () => rmSync(at("index.content"))],
+  ["damaged", () => flipByte(at("index.content"), 200)],
+  ["of another store", () => writeFileSync(at("index.content"), readFileSync(at("other-index.content")))],
+  [
+    "of manifests that were removed",
+    () => {
+      const [first = ""] = readdirSync(at("store/snapshots")).filter((digest) => digest !== newest);
+      rmSync(at("store/snapshots", first));
+    },
+  ],
+])("a catalog of the store's content that is %s costs reading the manifests and nothing else", async (_, spoilIt) => {
+  await packIt();
+  appendFileSync(at("env/ComfyUI/main.py"), "#");
+  const second = await packIt();
+  newest = second.digest;
+  await pack({ environment, models: "referenced", store: at("other-store"), plugins: [], index: at("other-index") });
+  await pack({ environment, models: "referenced", store: at("other-store"), plugins: [], index: at("other-index") });
+  expect(existsSync(at("index.content"))).toBe(true);
+  spoilIt();
+
+  const third = await packIt();
+
+  expect(third).toEqual({ ...second, bytesAdded: 0, bytesStored: 0 });
+});
+
+test("a catalog does not make up for packs that are gone", async () => {
+  await packIt();
+  await packIt();
+  for (const path of packFiles()) rmSync(path);
+
+  const third = await packIt();
+
+  expect(third.bytesAdded).toBeGreaterThan(3_500_000);
+  expect(await verify({ reference: third.reference, deep: true })).toMatchObject({ problems: [] });
+});
+
+test("a store among what travels is refused; one in this package's own folder is not, and stays", async () => {
+  const request = { environment, models: "referenced", plugins: [], index: at("index") } as const;
+
+  await expect(pack({ ...request, store: at("env/ComfyUI/store") })).rejects.toMatchObject({
+    problems: [{ path: "store", reason: expect.stringContaining("layout.comfyui") }],
+  });
+  const inside = at("env/.comfyui/store");
+  const first = await pack({ ...request, store: inside });
+  expect((await pack({ ...request, store: inside })).digest).toBe(first.digest);
+});
