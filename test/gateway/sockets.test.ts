@@ -76,6 +76,26 @@ describe("a client's socket", () => {
     await client.message("the status", ({ type, data }) => type === "status" && data.sid === "me");
   });
 
+  test("stands at the instance before a prompt of its client is sent there", async () => {
+    const a = await bench.upstream({ name: "a" });
+    let open = () => {};
+    a.socketGate = new Promise((resolve) => {
+      open = resolve;
+    });
+    await bench.start();
+    await bench.setTargets("r1", [target(a, "r1/0")]);
+    const client = await bench.socket("me");
+    const submitted = bench.prompt("me");
+    await eventually("the prompt to be under way", async () => (await bench.status()).instances[0]?.inFlight === 1);
+    // Time enough for a prompt that would not wait.
+    for (let index = 0; index < 10; index += 1) await bench.get("/system_stats");
+    expect(a.accepted).toEqual([]);
+    open();
+    const id = await submitted;
+    await client.end(id);
+    expect(client.about(id)).toEqual(whole);
+  });
+
   test("that comes after its prompt was sent still gets the prompt's messages", async () => {
     const a = await bench.upstream({ name: "a", duration: null });
     const b = await bench.upstream({ name: "b", duration: null });
@@ -133,6 +153,25 @@ describe("over a rotation a client", () => {
     await eventually("the connection", () => old.openClients.includes("me"));
     await bench.setTargets("r2", [target(old, "r1/0"), target(next, "r2/0")]);
     await eventually("the move", () => next.openClients.includes("me") && !old.openClients.includes("me"));
+  });
+
+  test("and back has never two connections to one instance, though the first takes its time to close", async () => {
+    const a = await one();
+    const b = await bench.upstream({ name: "b" });
+    const client = await bench.socket("me");
+    await eventually("the connection", () => a.openClients.includes("me"));
+    const resume = a.pauseSocket("me");
+    const both = [target(a, "r1/0"), target(b, "r2/0")];
+    await bench.setTargets("r2", both);
+    await eventually("the move", () => b.openClients.includes("me"));
+    await bench.setTargets("r1", both);
+    const submitted = bench.prompt("me");
+    await eventually("the prompt to be under way", async () => (await bench.status()).instances[0]?.inFlight === 1);
+    resume();
+    const id = await submitted;
+    await client.end(id);
+    expect(client.about(id)).toEqual(whole);
+    expect(a.doubledSockets).toBe(0);
   });
 
   test("does not hear of other clients' prompts on an instance that is not its own", async () => {

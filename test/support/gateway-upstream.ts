@@ -48,6 +48,9 @@ export class Upstream {
   /** Requests to this path wait for its promise before they are answered. */
   readonly gates = new Map<string, Promise<void>>();
 
+  /** Connections of clients wait for this promise before they are taken. */
+  socketGate: Promise<void> = Promise.resolve();
+
   private readonly queue: Queued[] = [];
   private running: Queued | null = null;
   private interrupted = false;
@@ -77,7 +80,9 @@ export class Upstream {
         );
         return;
       }
-      upstream.webSockets.handleUpgrade(request, socket, head, (client) => upstream.accept(client, request));
+      void upstream.socketGate.then(() =>
+        upstream.webSockets.handleUpgrade(request, socket, head, (client) => upstream.accept(client, request)),
+      );
     });
     await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
     upstream.port = (server.address() as AddressInfo).port;
@@ -102,6 +107,13 @@ export class Upstream {
     this.release = null;
     if (release === null) this.pendingReleases += 1;
     else release();
+  }
+
+  /** Lets a client's connection take no notice of what is sent to it, its closing included, until it is resumed. */
+  pauseSocket(clientId: string): () => void {
+    const socket = this.sockets.get(clientId);
+    socket?.pause();
+    return () => socket?.resume();
   }
 
   /** Sends one binary frame to a client, as previews are sent. */
