@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
-import { ComfyUIProject, fixed, local } from "pulumi-comfyui";
+import { ComfyUIProject, fixed, type Layout, local } from "pulumi-comfyui";
 import { makeEnvironment } from "./environment";
 
 const config = new pulumi.Config("comfyui");
@@ -10,12 +10,15 @@ const ownPath = config.get("path");
 export const environment = resolve(ownPath ?? join(__dirname, "studio"));
 if (ownPath === undefined) makeEnvironment(environment, (line) => void pulumi.log.info(line));
 
+/** Where the parts of an own ComfyUI are, when not at their default places. */
+const layout = config.getObject<Partial<Layout>>("layout");
+
 /** A rollback is one line: pulumi config set comfyui:pin "<an earlier snapshot output>" */
 const pin = config.get("pin");
 
 const project = new ComfyUIProject("studio", {
   platform: local({ directory: ".comfyui" }),
-  environment,
+  environment: layout === undefined ? environment : { root: environment, layout },
   store: ".comfyui/store",
   scaling: fixed(config.getNumber("instances") ?? 2),
   service: {
