@@ -1,6 +1,13 @@
 import { type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { DamagedObjectError, ObjectNotFoundError, type ObjectStore, type StoredObject } from "./object-store";
+import { explainFullDisk } from "../full-disk";
+import {
+  type AbandonedObjects,
+  DamagedObjectError,
+  ObjectNotFoundError,
+  type ObjectStore,
+  type StoredObject,
+} from "./object-store";
 import { stateOfProcess, uniqueToken } from "./process-token";
 
 /** Where objects are written before they get their name. Not part of the layout; readers never look there. */
@@ -12,7 +19,7 @@ const withoutHardLinks = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]);
 
 /** A store in a folder of this machine or of a file server. The folder is made with the first object. */
 export class FolderStore implements ObjectStore {
-  #swept: Promise<void> | undefined;
+  #swept: Promise<unknown> | undefined;
 
   /** `location` is an absolute path. */
   constructor(readonly location: string) {}
@@ -23,13 +30,15 @@ export class FolderStore implements ObjectStore {
     if (existing !== null) return this.#sameOrDamaged(existing, size);
     const path = this.#path(key);
     await makeFolder(dirname(path));
-    this.#swept ??= this.#removeAbandoned();
+    this.#swept ??= this.removeAbandoned({ look: false });
     await this.#swept;
     const partial = join(this.location, partialFolder, uniqueToken());
     await makeFolder(dirname(partial));
     try {
       await writeDurably(partial, pieces);
       if (!(await giveName(partial, path))) return this.#sameOrDamaged(await this.#existing(key), size);
+    } catch (error) {
+      throw explainFullDisk(error, this.location, `${size} bytes of ${key} could not be stored`);
     } finally {
       await unlink(partial).catch(unlessMissing);
     }
@@ -84,6 +93,40 @@ export class FolderStore implements ObjectStore {
     }
   }
 
+  async remove(key: string): Promise<void> {
+    const path = this.#path(key);
+    try {
+      await unlink(path);
+    } catch (error) {
+      unlessMissing(error);
+      return;
+    }
+    // The folder stays, though it may be empty now: somebody may be about to put an object there.
+    await flush(dirname(path));
+  }
+
+  async removeAbandoned({ look }: { readonly look: boolean }): Promise<AbandonedObjects> {
+    const folder = join(this.location, partialFolder);
+    const names = await readdir(folder).catch((error) => {
+      unlessMissing(error);
+      return [];
+    });
+    let [objects, bytes] = [0, 0];
+    for (const name of names) {
+      const path = join(folder, name);
+      const state = stateOfProcess(name);
+      if (state === "alive") continue;
+      const found = await stat(path).catch(unlessMissing);
+      if (found === undefined) continue;
+      if (state === "unknown" && Date.now() - found.mtimeMs <= abandonedAfter) continue;
+      if (!look) await unlink(path).catch(unlessMissing);
+      objects += 1;
+      // One that got its name already shares its bytes with the object.
+      bytes += found.nlink > 1 ? 0 : found.size;
+    }
+    return { objects, bytes };
+  }
+
   #path(key: string): string {
     if (!/^[a-z]+(\/[0-9a-f]+)*$/.test(key)) throw new Error(`${JSON.stringify(key)} cannot be a key of a store`);
     return join(this.location, key);
@@ -114,22 +157,6 @@ export class FolderStore implements ObjectStore {
       return await read(file);
     } finally {
       await file.close();
-    }
-  }
-
-  /** Removes what killed processes left half written. */
-  async #removeAbandoned(): Promise<void> {
-    const folder = join(this.location, partialFolder);
-    const names = await readdir(folder).catch((error) => {
-      unlessMissing(error);
-      return [];
-    });
-    for (const name of names) {
-      const path = join(folder, name);
-      const state = stateOfProcess(name);
-      const found = state === "unknown" ? await stat(path).catch(unlessMissing) : undefined;
-      const old = found !== undefined && Date.now() - found.mtimeMs > abandonedAfter;
-      if (state === "dead" || old) await unlink(path).catch(unlessMissing);
     }
   }
 }

@@ -28,6 +28,22 @@ export interface ObjectStore {
   find(key: string): Promise<StoredObject | null>;
   /** Objects whose key starts with the folder-like prefix, for example `packs/`, sorted by key. Empty where nothing was written yet. */
   list(prefix: string): AsyncIterable<StoredObject>;
+  /**
+   * Removes an object for good; only `prune` does. Absent is fine: another run was quicker, or this one was killed before it
+   * could note that it had done so.
+   */
+  remove(key: string): Promise<void>;
+  /**
+   * What writers that were killed left half written and no reader looks at; never what a living one writes. Removes it unless
+   * `look` is true. Absent where the store keeps nothing of the kind.
+   */
+  removeAbandoned?(options: { readonly look: boolean }): Promise<AbandonedObjects>;
+}
+
+/** What {@link ObjectStore.removeAbandoned} found. */
+export interface AbandonedObjects {
+  readonly objects: number;
+  readonly bytes: number;
 }
 
 export class ObjectNotFoundError extends Error {
