@@ -1,0 +1,54 @@
+import Table from "cli-table3";
+import type { Machine } from "./machine";
+import { median } from "./measure";
+import type { Metric } from "./metrics";
+
+/** The table for the terminal. */
+export function tableOf(metrics: readonly Metric[]): string {
+  const table = new Table({
+    head: ["metric", "what", "ours", "theirs", "ratio", "goal", "met", "note"],
+    style: { head: [], border: [] },
+    colWidths: [null, 40, null, null, null, null, null, 40],
+    wordWrap: true,
+  });
+  for (const { goal, ours, theirs, ratio, met, note } of metrics) {
+    const isRatio = theirs !== null;
+    table.push([
+      goal.id,
+      goal.what,
+      ours.length === 0 ? "-" : amount(isRatio ? median(ours) : Math.max(...ours), goal.unit),
+      theirs === null || theirs.length === 0 ? "-" : amount(median(theirs), goal.unit),
+      ratio !== null && isRatio ? ratio.toFixed(3) : "-",
+      `${goal.sense === "at most" ? "≤" : "≥"} ${ratio === null || isRatio || goal.limit < 10 ? goal.limit : amount(goal.limit, goal.unit)}`,
+      met ? "yes" : "no",
+      note,
+    ]);
+  }
+  return table.toString();
+}
+
+/** What `--json` writes: the raw numbers of every run. */
+export function documentOf(machine: Machine, tree: object, rounds: number, metrics: readonly Metric[]) {
+  return {
+    machine,
+    tree,
+    runs: rounds,
+    metrics: metrics.map(({ goal, ours, theirs, ratio, met, note }) => ({
+      id: goal.id,
+      what: goal.what,
+      unit: goal.unit,
+      goal: { sense: goal.sense, limit: goal.limit },
+      ours,
+      theirs,
+      ratio,
+      met,
+      note,
+    })),
+  };
+}
+
+function amount(value: number, unit: Metric["goal"]["unit"]): string {
+  if (unit === "s") return `${value.toFixed(2)} s`;
+  if (unit === "count") return value.toFixed(1);
+  return `${(value / 1e6).toFixed(1)} MB${unit === "B/s" ? "/s" : ""}`;
+}
