@@ -1,7 +1,7 @@
 // npm test: sets everything up, then runs the tests. Arguments go to vitest, for example: npm test -- test/gateway
-import { setUpEngine } from "./setup/index.mjs";
+import { setUpTests } from "./setup/index.mjs";
 import { root } from "./setup/paths.mjs";
 import { foreground } from "./setup/run.mjs";
 import { main } from "./setup/say.mjs";
 
-await main(() => foreground("vitest", ["run", ...process.argv.slice(2)], { cwd: root, env: setUpEngine() }));
+await main(() => foreground("vitest", ["run", ...process.argv.slice(2)], { cwd: root, env: setUpTests() }));

@@ -8,12 +8,16 @@ import { provideNode } from "./node.mjs";
 import { buildPackage, installDependencies } from "./package.mjs";
 import { local, root } from "./paths.mjs";
 import { outputOf } from "./run.mjs";
+import { provideS3Servers } from "./s3-servers.mjs";
 import { Missing } from "./say.mjs";
 
 function requirePython(env) {
   const version = outputOf("python3", ["-c", "import sys; print('%d.%d' % sys.version_info[:2])"], { env });
   if (version === undefined) {
-    throw new Missing("Python 3 is needed and there is no python3 on PATH.", "Install it with: apt-get install python3 python3-venv");
+    throw new Missing(
+      "Python 3 is needed and there is no python3 on PATH.",
+      "Install it with: apt-get install python3 python3-venv",
+    );
   }
   if (outputOf("python3", ["-c", "import ensurepip, venv"], { env }) === undefined) {
     throw new Missing(
@@ -43,6 +47,13 @@ export function setUpEngine() {
   // A built engine comes without plugins and can fetch none; an installed one is left as its owner set it.
   if (built) env.PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION = "true";
   env.PULUMI_SKIP_UPDATE_CHECK = "true";
+  return env;
+}
+
+/** All of that, and the servers that tests run against. */
+export function setUpTests() {
+  const env = setUpEngine();
+  provideS3Servers(env);
   return env;
 }
 
