@@ -10,6 +10,7 @@ import {
   isSafePath,
   type ManifestEntry,
   type PackRecord,
+  packSchema,
   recordSchema,
 } from "./manifest-records";
 import { compareBytes, parentOf } from "./paths";
@@ -25,6 +26,8 @@ export interface Manifest {
 
 /** Bytes. A line holds one entry; the head may list very many models. Longer ones are no manifest. */
 const longestLine = 256 * 1024 * 1024;
+/** All that tells records apart. */
+const typeSchema = z.object({ type: z.string() });
 /** Characters that are compressed at a time. */
 const batchSize = 1024 * 1024;
 
@@ -50,6 +53,22 @@ export async function readManifestHead(store: ObjectStore, digest: string): Prom
     return parseRecord(line, headSchema, nameOfManifest(store, digest), 1);
   }
   throw new DamagedSnapshotError(`${nameOfManifest(store, digest)} is empty`);
+}
+
+/** The packs that a manifest names; the digest of the whole and the form of these records are verified. */
+export async function readManifestPacks(store: ObjectStore, digest: string): Promise<readonly PackRecord[]> {
+  const name = nameOfManifest(store, digest);
+  const packs: PackRecord[] = [];
+  let number = 0;
+  for await (const line of linesOf(await fetch(store, digest), name)) {
+    number += 1;
+    if (number === 1) parseRecord(line, headSchema, name, number);
+    else if (parseRecord(line, typeSchema, name, number).type === "pack") {
+      packs.push(parseRecord(line, packSchema, name, number));
+    }
+  }
+  if (number === 0) throw new DamagedSnapshotError(`${name} is empty`);
+  return packs;
 }
 
 /** The whole manifest, verified: its digest, the form of each record, and that no path can lead out of the target. */

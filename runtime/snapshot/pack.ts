@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import { relative, resolve } from "node:path";
 import { InvalidInputError, type Problem } from "../problems";
 import { type ObjectStore, openStore } from "../store";
-import { formatSize } from "../units";
+import { formatDuration, formatSize } from "../units";
 import { checkEnvironment } from "./check-environment";
 import { unchangedOrThrow } from "./consistency";
 import { KnownContent } from "./known-content";
@@ -14,6 +14,7 @@ import { PackWriter } from "./pack-writer";
 import { Packer } from "./packer";
 import { partOf, partsOf } from "./parts";
 import { isWithin } from "./paths";
+import { longestPack, stopwatch } from "./prune-wait";
 import { formatReference } from "./reference";
 import { hashedEntries, saveIndex } from "./scan";
 import { defaultIndexFile, StatIndex } from "./stat-index";
@@ -22,8 +23,8 @@ import { ownFolder } from "./travel-rules";
 import type { PackedSnapshot, PackRequest } from "./types";
 import { walk } from "./walk";
 
-/** Milliseconds between the mark that `prune` sets on a pack and its removal; a run that takes longer cannot trust its looks. */
-const pruneWait = 24 * 3_600_000;
+/** Times that an environment is packed when a prune keeps marking what the run before had found in the store. */
+const attempts = 3;
 
 /**
  * Brings an environment into a store as an immutable snapshot: what the store lacks first, the manifest last. May be killed
@@ -31,9 +32,20 @@ const pruneWait = 24 * 3_600_000;
  * `ChangedWhilePackingError` when something that counts changed meanwhile.
  */
 export async function pack(request: PackRequest): Promise<PackedSnapshot> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await packOnce(request);
+    } catch (error) {
+      if (!(error instanceof MarkedMeanwhileError) || attempt === attempts) throw error;
+      request.progress?.(`${error.message}: packing again`);
+    }
+  }
+}
+
+async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
   const problems = [...(await checkEnvironment(request.environment)), ...storeProblems(request)];
   if (problems.length > 0) throw new InvalidInputError(problems);
-  const started = performance.now();
+  const elapsed = stopwatch();
   const root = resolve(request.environment.root);
   const parts = partsOf(request.environment.layout);
   const mode = request.models;
@@ -68,10 +80,10 @@ export async function pack(request: PackRequest): Promise<PackedSnapshot> {
   const pieces = await encodeManifest(manifest);
   const digest = hash("sha256", Buffer.concat(pieces));
   const needed = new Set(manifest.packs.map(({ sha256 }) => sha256));
-  await refuseMarked(store, needed, performance.now() - started);
+  await refuseMarked(store, needed, elapsed());
   request.signal?.throwIfAborted();
-  await store.create(`ids/${survey.summary.id}/${digest}`, []);
-  await store.create(manifestKey(digest), pieces);
+  await storeManifest(store, survey.summary.id, digest, pieces);
+  refuseLate(elapsed());
 
   const reference = formatReference({ store: store.location, digest });
   for (const remark of saveIndex(index, parts.models)) request.progress?.(remark);
@@ -96,18 +108,41 @@ function storeProblems({ environment, store }: PackRequest): readonly Problem[] 
   ];
 }
 
+/**
+ * The identity's entry and then the manifest. Both may be there, of a snapshot that had expired and that a prune is removing
+ * right now: the manifest first.
+ */
+async function storeManifest(store: ObjectStore, id: string, digest: string, pieces: readonly Buffer[]): Promise<void> {
+  const entry = `ids/${id}/${digest}`;
+  do {
+    await store.create(entry, []);
+  } while (!(await store.create(manifestKey(digest), pieces)) && (await store.find(manifestKey(digest))) === null);
+  await store.create(entry, []);
+}
+
 async function markedPacks(store: ObjectStore): Promise<ReadonlySet<string>> {
   const marked = new Set<string>();
   for await (const { key } of store.list("marks/")) marked.add(key.slice(key.lastIndexOf("/") + 1));
   return marked;
 }
 
+/** A prune began to remove packs that a run had found. */
+class MarkedMeanwhileError extends Error {
+  override readonly name = "MarkedMeanwhileError";
+}
+
 /** A manifest must not name packs that `prune` has begun to remove since this run looked. */
 async function refuseMarked(store: ObjectStore, needed: ReadonlySet<string>, elapsed: number): Promise<void> {
-  if (elapsed > pruneWait) {
-    throw new Error("packing took longer than a day, in which packs may have been pruned that it found; run it again");
-  }
+  refuseLate(elapsed);
   const marked = [...(await markedPacks(store))].filter((name) => needed.has(name));
   if (marked.length === 0) return;
-  throw new Error(`${marked.length} packs that the snapshot needs were marked for removal by a prune; run it again`);
+  throw new MarkedMeanwhileError(`${marked.length} packs that the snapshot needs were marked for removal by a prune`);
+}
+
+/** A prune trusts that every run which may not have seen its marks has ended by the time it removes what it marked. */
+function refuseLate(elapsed: number): void {
+  if (elapsed <= longestPack) return;
+  throw new Error(
+    `packing took longer than ${formatDuration(longestPack)}, in which packs may have been pruned that it found; run it again`,
+  );
 }

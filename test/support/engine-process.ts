@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
-import type { PackRequest, RestoreRequest } from "../../runtime/snapshot";
+import type { PackRequest, PruneRequest, RestoreRequest } from "../../runtime/snapshot";
 
 /** Something that happens in the engine's process just before or after it calls one of Node.js's file functions. */
 export interface Incident {
@@ -101,7 +101,15 @@ export class EngineProcess {
     return this.#run("restore", request, incident);
   }
 
-  async #run(operation: string, request: PackRequest | RestoreRequest, incident: Incident | null): Promise<Outcome> {
+  prune(request: PruneRequest, incident: Incident | null): Promise<Outcome> {
+    return this.#run("prune", request, incident);
+  }
+
+  async #run(
+    operation: string,
+    request: PackRequest | RestoreRequest | PruneRequest,
+    incident: Incident | null,
+  ): Promise<Outcome> {
     const child = spawn(
       process.execPath,
       [this.script, this.bundle, JSON.stringify({ operation, request, incident })],
