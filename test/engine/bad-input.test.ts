@@ -64,7 +64,7 @@ new OnlineService("twice", { platform, snapshot: "/store#sha256:${"0".repeat(64)
   ]) {
     expect(output).toMatch(line);
   }
-}, 60_000);
+});
 
 test("an environment without a usable Python is an error at preview that says how to make one", async () => {
   await using project = PulumiProject.create();
@@ -79,7 +79,7 @@ new DevWorkstation("half", { platform: local({ directory: "platform" }), environ
   expect(code).not.toBe(0);
   expect(output).toMatch(/DevWorkstation "half" environment\.layout\.comfyui: .*main\.py/);
   expect(output).toMatch(/DevWorkstation "half" environment\.layout\.dependencies: .*venv/);
-}, 60_000);
+});
 
 test("a name that another stack owns on the platform is refused at preview with its owner", async () => {
   await using project = PulumiProject.create();
@@ -94,4 +94,4 @@ test("a name that another stack owns on the platform is refused at preview with 
   const { code, output } = await project.preview();
   expect(code).not.toBe(0);
   expect(output).toContain("is owned by organization/somebody/else since");
-}, 60_000);
+});

@@ -26,4 +26,4 @@ test("destroy leaves no process, port or folder, and the store as it was", async
   expect(existsSync(project.platform)).toBe(false);
   expect((await listSnapshots(project.store)).map(({ reference }) => reference)).toEqual([snapshot]);
   expect((await verify({ reference: snapshot, deep: true })).problems).toEqual([]);
-}, 120_000);
+});

@@ -1,6 +1,9 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { waitFor } from "../../runtime/waiting";
 import { finished, openSocket, running, submit } from "../support/comfyui-client";
-import { paint, paintedBy, painter } from "../support/engine-plugins";
+import { paint, paintedBy, painter, paintUntil } from "../support/engine-plugins";
 import { PulumiProject, quickHealth } from "../support/pulumi-project";
 import { startTraffic } from "../support/traffic";
 
@@ -28,10 +31,23 @@ describe("instances that have to go", () => {
   test("finish a long prompt first; its client hears of its end and gets the result afterwards", async () => {
     const before = (await project.outputs()).release;
     const socket = await openSocket(url, "patient");
-    const id = await submit(url, paint(10, "long"), { client_id: "patient" });
+    const end = join(project.folder, "end-of-the-long-prompt");
+    const id = await submit(url, paintUntil(end), { client_id: "patient" });
     await running(url, id);
     edit();
-    await project.mustUp();
+    const up = project.up();
+    await waitFor({
+      what: "the old instance to drain behind the new release",
+      deadline: 180_000,
+      look: async () => {
+        const { serving, instances } = await project.service();
+        const draining = instances.some(({ release, phase }) => release === before && phase === "draining");
+        return (serving !== before && draining) || undefined;
+      },
+    });
+    writeFileSync(end, "");
+    const run = await up;
+    expect(run.code, run.output).toBe(0);
     await socket.until(
       "the end of the long prompt",
       ({ type, data }) => type === "execution_success" && data.prompt_id === id,
@@ -45,7 +61,8 @@ describe("instances that have to go", () => {
     declare(1, { deadline: "1s", onDeadline: "keep" });
     await project.mustUp();
     const before = (await project.outputs()).release;
-    const id = await submit(url, paint(15, "kept"));
+    const end = join(project.folder, "end-of-the-kept-prompt");
+    const id = await submit(url, paintUntil(end));
     await running(url, id);
     edit();
     const run = await project.up();
@@ -54,6 +71,7 @@ describe("instances that have to go", () => {
     const kept = await project.service();
     expect(kept.instances.map(({ release }) => release)).toContain(before);
     expect(kept.serving).not.toBe(before);
+    writeFileSync(end, "");
     expect(paintedBy((await finished(url, id)).outputs)).toBe(String(version - 1));
     await project.mustUp();
     expect((await project.service()).instances.map(({ release }) => release)).not.toContain(before);
@@ -64,7 +82,8 @@ describe("instances that have to go", () => {
     declare(1, { deadline: "1s", onDeadline: "stop" });
     await project.mustUp();
     const socket = await openSocket(url, "unlucky");
-    const id = await submit(url, paint(120, "stopped"), { client_id: "unlucky" });
+    const never = join(project.folder, "this-prompt-does-not-end");
+    const id = await submit(url, paintUntil(never), { client_id: "unlucky" });
     await running(url, id);
     edit();
     await project.mustUp();
@@ -92,4 +111,4 @@ describe("instances that have to go", () => {
     expect((await project.service()).instances).toHaveLength(2);
     expect((await project.outputs()).release).toMatch(new RegExp(`^r${(await project.service()).revision}-`));
   });
-}, 300_000);
+});

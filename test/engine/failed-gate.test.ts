@@ -121,7 +121,7 @@ describe("a release that is not healthy", () => {
 
   test("fails with the last output when an instance never listens", async () => {
     project.writePlugins({ hanging: hangingPlugin });
-    project.declare(declaration({ health: { startTimeout: "4s" } }));
+    project.declare(declaration({ health: { startTimeout: "15s" } }));
     const run = await project.up();
     expect(run.code).not.toBe(0);
     expect(run.output).toContain("did not listen");

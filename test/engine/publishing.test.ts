@@ -52,7 +52,7 @@ test("pinning an earlier snapshot rolls back to it; a pin that does not exist, o
   expect(mismatch.output).toContain(one.slice(-64));
   renameSync(one, other);
   renameSync(`${one}.aside`, one);
-}, 180_000);
+});
 
 test('"whenStopped" publishes only while the workstation is declared stopped, and keeps the earlier snapshot otherwise', async () => {
   await using project = PulumiProject.create();
@@ -79,7 +79,7 @@ test('"whenStopped" publishes only while the workstation is declared stopped, an
   await project.mustUp();
   expect((await project.outputs()).snapshot).not.toBe(first);
   expect(await versionServed(project)).toBe("2");
-}, 180_000);
+});
 
 test("a machine without the environment keeps the snapshot that there is, and says so", async () => {
   await using project = PulumiProject.create({
@@ -102,4 +102,4 @@ module.exports = { snapshot: new Snapshot("studio", { environment: "studio", sto
 
   expect((await project.destroy()).code).toBe(0);
   expect(existsSync(join(project.store, "snapshots", snapshot?.slice(-64) ?? ""))).toBe(true);
-}, 120_000);
+});
