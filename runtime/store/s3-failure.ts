@@ -83,7 +83,8 @@ export function causeOf(error: unknown): Cause {
   const own = typeof Code === "string" ? Code : typeof code === "string" ? code : undefined;
   return {
     code: own ?? name ?? "",
-    message: message ?? String(error),
+    // What follows the first line is advice for programmers.
+    message: (message ?? String(error)).split("\n")[0] ?? "",
     status: $response?.statusCode ?? $metadata?.httpStatusCode,
     headers: $response?.headers ?? {},
     requestId: $metadata?.requestId?.split(",")[0],
