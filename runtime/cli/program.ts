@@ -7,6 +7,7 @@ import { addList } from "./list";
 import { addOpen } from "./open";
 import { Output, type OutputOptions } from "./output";
 import { addPack } from "./pack";
+import { addPrune } from "./prune";
 import { addRecover } from "./recover";
 import { addRestore } from "./restore";
 import { addScan } from "./scan";
@@ -60,7 +61,18 @@ export async function runCommand(args: readonly string[], surroundings: Surround
       }
     },
   };
-  for (const add of [addScan, addPack, addRestore, addList, addVerify, addStatus, addHistory, addOpen, addRecover]) {
+  for (const add of [
+    addScan,
+    addPack,
+    addRestore,
+    addList,
+    addVerify,
+    addPrune,
+    addStatus,
+    addHistory,
+    addOpen,
+    addRecover,
+  ]) {
     add(program);
   }
   try {
