@@ -1,7 +1,8 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
-import { isIPv4 } from "node:net";
 import { apiKeyCookie, clientCookie, cookiesOf, withoutCookies } from "./cookies";
+import { withQuery } from "./exchange";
+import { type ForeignOrigins, hostOf } from "./foreign-origin";
 import { deployerTokenHeader, type GatewaySettings, releaseHeader } from "./targets";
 
 /** Who a request is from, as far as it decides where the request may go. */
@@ -19,19 +20,24 @@ export interface Refusal {
 }
 
 /** Decides who may come in. `upgrade`: a WebSocket, for which browsers can set no header, may name its key otherwise. */
-export function admit(
-  { headers }: IncomingMessage,
+export async function admit(
+  request: IncomingMessage,
   query: URLSearchParams,
-  settings: GatewaySettings,
+  {
+    settings: currentSettings,
+    origins,
+  }: { readonly settings: () => GatewaySettings; readonly origins: ForeignOrigins },
   upgrade: boolean,
-): Visitor | Refusal {
-  if (isForeignOrigin(headers)) {
+): Promise<Visitor | Refusal> {
+  const { headers } = request;
+  if (await origins.isForeign(request)) {
     return {
       status: 403,
       type: "foreign_origin",
       message: `a page of ${headers.origin} must not call ${headers.host}`,
     };
   }
+  const settings = currentSettings();
   const token = single(headers[deployerTokenHeader]);
   const release = single(headers[releaseHeader]) ?? null;
   const deployer = token !== undefined && matchesOne(token, [settings.deployerTokenHash]);
@@ -75,7 +81,8 @@ export function hasApiKey(
  * Takes off what only the gateway may know, and `Origin`, which it has judged: ComfyUI would compare it with a `Host` that
  * the gateway sets. Plugins are strangers' code, so no key and no token reaches an instance.
  */
-export function stripCredentials(headers: IncomingHttpHeaders, settings: GatewaySettings): void {
+export function stripCredentials(request: IncomingMessage, query: URLSearchParams, settings: GatewaySettings): void {
+  const { headers } = request;
   delete headers[deployerTokenHeader];
   delete headers[releaseHeader];
   delete headers.origin;
@@ -83,44 +90,21 @@ export function stripCredentials(headers: IncomingHttpHeaders, settings: Gateway
     delete headers["x-api-key"];
     const bearer = bearerOf(headers);
     if (bearer !== undefined && matchesOne(bearer, settings.apiKeyHashes)) delete headers.authorization;
+    // A query may have one of a plugin's own under this name.
+    if (query.getAll("api_key").some((key) => matchesOne(key, settings.apiKeyHashes))) {
+      query.delete("api_key");
+      request.url = withQuery(request.url ?? "/", query);
+    }
   }
   const cookie = withoutCookies(headers.cookie, [apiKeyCookie, clientCookie]);
   if (cookie === undefined) delete headers.cookie;
   else headers.cookie = cookie;
 }
 
-export function isLoopback(host: string): boolean {
-  const name = host.replace(/^\[|\]$/g, "").toLowerCase();
-  if (name === "localhost" || name === "::1" || name === "0:0:0:0:0:0:0:1") return true;
-  const mapped = name.replace(/^::ffff:/, "");
-  return isIPv4(mapped) && mapped.startsWith("127.");
-}
-
-/**
- * ComfyUI's own rule, which the gateway has to keep since it hides `Origin` from it: a page of another host may not call a
- * loopback host. Ports count only where both have one.
- */
-function isForeignOrigin(headers: IncomingHttpHeaders): boolean {
-  if (headers.origin === undefined || headers.host === undefined) return false;
-  const host = hostOf(`http://${headers.host}`);
-  if (host === null || !isLoopback(host.hostname)) return false;
-  const origin = hostOf(headers.origin);
-  if (origin === null) return true;
-  const withPorts = host.port !== null && origin.port !== null;
-  return host.hostname !== origin.hostname || (withPorts && host.port !== origin.port);
-}
-
 function isOwnPage(headers: IncomingHttpHeaders): boolean {
   if (headers.origin === undefined) return true;
   const [host, origin] = [hostOf(`http://${headers.host}`), hostOf(headers.origin)];
   return host !== null && origin !== null && host.hostname === origin.hostname;
-}
-
-/** Host name and port as written; the port is null where none is written. */
-function hostOf(url: string): { readonly hostname: string; readonly port: string | null } | null {
-  const [, hostname, port] =
-    /^[a-z][a-z0-9+.-]*:\/\/(?:[^@/]*@)?(\[[^\]]*\]|[^:/?#]+)(?::(\d+))?(?:[/?#]|$)/i.exec(url) ?? [];
-  return hostname === undefined ? null : { hostname: hostname.toLowerCase(), port: port ?? null };
 }
 
 function bearerOf(headers: IncomingHttpHeaders): string | undefined {

@@ -14,16 +14,16 @@ const connectTimeout = 3_000;
 /** Most bytes of an answer that is kept in memory; a history of 10,000 prompts with large workflows stays below. */
 const largestAnswer = 512 * 2 ** 20;
 
-/**
- * An instance gave no whole answer.
- * `unreached`: nothing was sent, so it cannot have acted. `unanswered`: something was sent; it may have acted.
- */
+/** An instance gave no whole answer. */
 export class UnansweredError extends Error {
   override readonly name = "UnansweredError";
   constructor(
     readonly instance: string,
+    /** Whether something was sent, so that it may have acted. */
     readonly reached: boolean,
     reason: string,
+    /** The connection was refused: nothing listens there, so the process is gone. Mere silence does not say that. */
+    readonly refused = false,
   ) {
     super(`${instance} ${reached ? "gave no whole answer" : "cannot be reached"}: ${reason}`);
   }
@@ -73,8 +73,8 @@ export function askStreaming(
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     let connected = false;
-    const fail = (reason: string) =>
-      reject(new UnansweredError(instance.id, connected, `${method} ${path}: ${reason}`));
+    const fail = ({ message, code }: NodeJS.ErrnoException) =>
+      reject(new UnansweredError(instance.id, connected, `${method} ${path}: ${message}`, code === "ECONNREFUSED"));
     const request = (instance.url.protocol === "https:" ? requestHttps : requestHttp)({
       hostname: instance.url.hostname.replace(/^\[|\]$/g, ""),
       port: instance.url.port,
@@ -97,10 +97,10 @@ export function askStreaming(
     request.on("timeout", () => request.destroy(new Error(`silent for ${timeout} ms`)));
     request.on("error", (error) => {
       clearTimeout(slowConnect);
-      fail(error.message);
+      fail(error);
     });
     request.on("response", resolve);
     if (body === undefined || Buffer.isBuffer(body)) request.end(body);
-    else pipeline(body, request).catch((error: Error) => fail(error.message));
+    else pipeline(body, request).catch(fail);
   });
 }

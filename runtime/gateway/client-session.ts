@@ -266,6 +266,7 @@ export class ClientSession {
   }
 
   private async end(): Promise<void> {
+    this.graceTimer = null;
     this.primary = null;
     this.wanted = null;
     this.lastStatus = null;
@@ -273,7 +274,7 @@ export class ClientSession {
     this.features = null;
     this.featuresAnswer = null;
     await this.closeUpstreams();
-    if (!this.isOpen) this.onEmpty();
+    if (!this.isOpen && this.graceTimer === null) this.onEmpty();
   }
 
   private sendBinary(data: Buffer): void {

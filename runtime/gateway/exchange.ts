@@ -15,12 +15,37 @@ export interface Exchange {
   readonly signal: AbortSignal;
 }
 
-/** Splits a request's URL; `/api` in front is dropped except before `/internal`, which exists without it only. */
+/** A request's target as path and query; of an absolute one, as a proxy is asked, without scheme and host. */
+export function originForm(url: string): string {
+  const rest = url.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "");
+  return rest === url || rest.startsWith("/") ? rest : `/${rest}`;
+}
+
+/**
+ * Splits a request's target. The path is what ComfyUI's server matches with its routes: every escape is decoded but `%2F` and
+ * `%25`. `/api` in front is dropped except before `/internal`, which exists without it only.
+ */
 export function parsePath(url: string): { readonly path: string; readonly query: URLSearchParams } {
   const mark = url.indexOf("?");
-  const path = mark < 0 ? url : url.slice(0, mark);
+  const path = decodePath(mark < 0 ? url : url.slice(0, mark));
   const query = new URLSearchParams(mark < 0 ? "" : url.slice(mark + 1));
   return { path: path.startsWith("/api/") && !path.startsWith("/api/internal/") ? path.slice(4) : path, query };
+}
+
+function decodePath(path: string): string {
+  return path
+    .split(/(%2f|%25)/i)
+    .map((part, index) => (index % 2 === 1 ? part : decodeOr(part)))
+    .join("");
+}
+
+/** The decoded text, or the text itself where it has no meaning. */
+export function decodeOr(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /** A URL with another query. */

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { Affinity } from "./affinity";
 import { ClientSessions } from "./client-sessions";
 import { Fleet } from "./fleet";
+import { ForeignOrigins, type Resolve } from "./foreign-origin";
 import { InputFiles } from "./input-files";
 import { Listener, type Shutdown } from "./listener";
 import { type Log, printLog } from "./log";
@@ -15,6 +16,7 @@ import { ResultCollector } from "./result-collector";
 import { Spool } from "./spool";
 import { FolderTargetSource, type TargetSource } from "./target-source";
 import type { GatewaySettings, Targets } from "./targets";
+import { defaultTimeouts, type Timeouts } from "./timeouts";
 
 /** Milliseconds between two looks for results past their retention. */
 const tidyInterval = 10_000;
@@ -30,6 +32,9 @@ export interface GatewayOptions {
   readonly source?: TargetSource;
   /** Milliseconds for which a request is held while no instance is ready for it. Default 10 s. */
   readonly holdTimeout?: number;
+  readonly timeouts?: Partial<Timeouts>;
+  /** Finds what a host name stands for. Default: the system's. */
+  readonly resolve?: Resolve;
   /** Default: 3 s of grace, 30 s in all. */
   readonly shutdown?: Shutdown;
   /** Default: standard output. */
@@ -65,8 +70,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     spool,
     log,
     onEnded: (entry) => sessions.promptEnded(entry),
-    onVanished: (entry) =>
-      lost.report(entry, `instance ${entry.instance.id} no longer knows this prompt; run it again`),
+    onLost: (entry, reason) => lost.report(entry, reason),
   });
   const lost: LostPrompts = new LostPrompts({
     fleet,
@@ -89,6 +93,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const poll = new QueuePoll(fleet, (instance) => void collector.look(instance));
   const parts: GatewayParts = {
     settings: currentSettings,
+    origins: new ForeignOrigins(options.resolve),
     fleet,
     affinity,
     ledger,
@@ -99,6 +104,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     metrics,
     log,
     holdTimeout: options.holdTimeout ?? 10_000,
+    timeouts: { ...defaultTimeouts, ...options.timeouts },
   };
 
   const tidy = async () => {

@@ -11,6 +11,9 @@ import type { Log } from "./log";
 import { readMark } from "./mark";
 import type { Spool } from "./spool";
 
+/** Files of one instance that are remembered; one that was forgotten is brought again. */
+const mostRemembered = 10_000;
+
 /** Makes files that a prompt names present on the instance that gets it. */
 export class InputFiles {
   /** For each process: file → the content that it is known to have. */
@@ -24,7 +27,7 @@ export class InputFiles {
 
   /** Notes what an instance has under a name. */
   note(instance: Instance, reference: FileReference, sha256: string): void {
-    this.presentOn(instance).set(referenceKey(reference), Promise.resolve(sha256));
+    remember(this.presentOn(instance), referenceKey(reference), Promise.resolve(sha256));
   }
 
   /** Brings every upload, and every marked result, that a string of the prompt names. Throws an UnansweredError. */
@@ -76,7 +79,8 @@ export class InputFiles {
         throw error;
       },
     );
-    known.set(
+    remember(
+      known,
       key,
       bringing.catch(() => ""),
     );
@@ -93,6 +97,13 @@ export class InputFiles {
     this.present.set(instance, known);
     return known;
   }
+}
+
+function remember(known: Map<string, Promise<string>>, key: string, content: Promise<string>): void {
+  known.delete(key);
+  known.set(key, content);
+  const [oldest] = known.keys();
+  if (known.size > mostRemembered && oldest !== undefined) known.delete(oldest);
 }
 
 /** Files that strings of a prompt may name: `name`, `subfolder/name`, either with ` [input]`, ` [output]` or ` [temp]`. */

@@ -1,25 +1,38 @@
-import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { pipeline } from "node:stream/promises";
 import { sendEmpty } from "./answers";
 
 /** Sends a file of the spool as ComfyUI's `/view` sends one: with its type, and whole or a range of it. */
 export async function sendKeptFile(
-  { method, headers }: IncomingMessage,
+  request: IncomingMessage,
   response: ServerResponse,
   path: string,
-  { filename, contentType }: { readonly filename: string; readonly contentType: string },
+  description: { readonly filename: string; readonly contentType: string },
 ): Promise<void> {
-  let size: number;
-  let modified: Date;
+  let file: FileHandle;
   try {
-    ({ size, mtime: modified } = await stat(path));
+    file = await open(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     // It was removed to make room between the look and now.
     return sendEmpty(response, 404);
   }
+  // Open, it stays whole while it is sent, also when it is removed or replaced meanwhile.
+  try {
+    await sendOpenFile(request, response, file, description);
+  } finally {
+    await file.close();
+  }
+}
+
+async function sendOpenFile(
+  { method, headers }: IncomingMessage,
+  response: ServerResponse,
+  file: FileHandle,
+  { filename, contentType }: { readonly filename: string; readonly contentType: string },
+): Promise<void> {
+  const { size, mtime: modified } = await file.stat();
   const tag = `"${modified.getTime().toString(16)}-${size.toString(16)}"`;
   response.setHeader("etag", tag);
   response.setHeader("last-modified", modified.toUTCString());
@@ -43,7 +56,7 @@ export async function sendKeptFile(
     return;
   }
   try {
-    await pipeline(createReadStream(path, { start, end }), response);
+    await pipeline(file.createReadStream({ start, end, autoClose: false }), response);
   } catch (error) {
     // A client that goes before the end is its own business.
     if (!response.destroyed) throw error;

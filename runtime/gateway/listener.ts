@@ -5,8 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { GatewayParts } from "./parts";
 import { answer, upgrade } from "./router";
 
-/** Milliseconds for a request's head, and for a whole request: uploads over slow lines take minutes. */
-const headersTimeout = 30_000;
+/** Milliseconds for a whole request: uploads over slow lines take minutes. */
 const requestTimeout = 15 * 60_000;
 /** Above the minute after which load balancers commonly drop idle connections: theirs must be the first to close. */
 const keepAliveTimeout = 75_000;
@@ -34,7 +33,12 @@ export class Listener {
       response.on("close", () => this.underWay.delete(response));
       void answer(request, response, this.parts);
     };
-    this.server = createServer({ headersTimeout, requestTimeout, keepAliveTimeout }, onRequest);
+    const { head: headersTimeout } = parts.timeouts;
+    const connectionsCheckingInterval = Math.ceil(headersTimeout / 3);
+    this.server = createServer(
+      { headersTimeout, requestTimeout, keepAliveTimeout, connectionsCheckingInterval },
+      onRequest,
+    );
     this.server.timeout = idleTimeout;
     this.server.on("checkContinue", (request, response) => {
       const declared = Number(request.headers["content-length"] ?? 0);
@@ -43,6 +47,10 @@ export class Listener {
       onRequest(request, response);
     });
     this.server.on("upgrade", (request, socket, head) => {
+      if (request.headers.upgrade?.toLowerCase() !== "websocket") {
+        this.answerWithoutUpgrade(request, socket, head);
+        return;
+      }
       if (this.closing) {
         socket.end("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
         return;
@@ -54,6 +62,24 @@ export class Listener {
         socket.destroy();
       });
     });
+  }
+
+  /**
+   * Other protocols are not offered, and who offers to change to one wants an answer all the same: Java's HttpClient asks for
+   * `h2c` with its first request. The request is read again, without its offer.
+   */
+  private answerWithoutUpgrade(
+    { method, url, httpVersion, rawHeaders }: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+  ) {
+    const offer = new Set(["upgrade", "connection", "http2-settings"]);
+    const headers = rawHeaders.flatMap((name, index) =>
+      index % 2 === 0 && !offer.has(name.toLowerCase()) ? [`${name}: ${rawHeaders[index + 1] ?? ""}`] : [],
+    );
+    if (head.length > 0) socket.unshift(head);
+    socket.unshift(Buffer.from([`${method} ${url} HTTP/${httpVersion}`, ...headers, "", ""].join("\r\n"), "latin1"));
+    this.server.emit("connection", socket);
   }
 
   /** Returns the port, once it accepts connections. */

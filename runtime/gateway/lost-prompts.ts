@@ -11,7 +11,7 @@ import type { Spool } from "./spool";
 
 /** Milliseconds between two looks at a process that the targets no longer name but that still answers. */
 const lookInterval = 500;
-/** Milliseconds of silence after which such a process counts as gone; a native call may hold it up for seconds. */
+/** Milliseconds without a usable answer after which such a process counts as gone; a native call may hold it up for seconds. */
 const longestSilence = 30_000;
 
 export interface LostPromptsParts {
@@ -70,8 +70,8 @@ export class LostPrompts {
       lastAnswer.at = Date.now();
       return true;
     } catch (error) {
-      if (error instanceof UnansweredError && error.reached) return Date.now() - lastAnswer.at < longestSilence;
-      return false;
+      if (error instanceof UnansweredError && error.refused) return false;
+      return Date.now() - lastAnswer.at < longestSilence;
     }
   }
 
@@ -93,8 +93,11 @@ export class LostPrompts {
   /** Keeps an error as the result of a prompt and tells its client. */
   async report(entry: PromptEntry, reason: string): Promise<void> {
     const { ledger, spool, onLost } = this.parts;
-    const { record, messages } = describeLoss(entry, reason, Date.now());
     const { id: promptId, clients, instance } = entry;
+    const kept = spool.results.get(promptId);
+    // The gateway was killed after the result was kept and before that was noted.
+    if (kept?.instance === instance.id && kept.epoch === instance.epoch) return ledger.drop(entry);
+    const { record, messages } = describeLoss(entry, await ledger.requestOf(entry), reason, Date.now());
     const staged = await spool.results.stage();
     await spool.results.keep(staged, { promptId, clients, instance: instance.id, epoch: instance.epoch }, record);
     await ledger.drop(entry);
@@ -104,20 +107,21 @@ export class LostPrompts {
 
 /** What ComfyUI would have told of a prompt that failed, made of what the client sent. */
 export function describeLoss(
-  { id, number, clientId, request, instance }: Pick<PromptEntry, "id" | "number" | "clientId" | "request" | "instance">,
+  { id, number, clientId, instance }: Pick<PromptEntry, "id" | "number" | "clientId" | "instance">,
+  request: string,
   reason: string,
   timestamp: number,
 ): { readonly record: string; readonly messages: readonly string[] } {
-  const prompt = memberText(request, "prompt") ?? "{}";
+  const prompt = objectIn(request, "prompt");
   // ComfyUI names the node that failed; here all of them did, and clients expect one.
-  const [first] = prompt.startsWith("{") ? members(prompt) : [];
+  const [first] = members(prompt);
   const node = first === undefined ? "{}" : prompt.slice(first.start, first.end);
-  const extra = memberText(request, "extra_data") ?? "{}";
-  const extraData = clientId !== null && extra.startsWith("{") ? withMember(extra, "client_id", clientId) : extra;
+  const extra = objectIn(request, "extra_data");
+  const extraData = clientId === null ? extra : withMember(extra, "client_id", clientId);
   const data = {
     prompt_id: id,
     node_id: first?.key ?? "",
-    node_type: (node.startsWith("{") ? stringOf(memberText(node, "class_type")) : null) ?? "",
+    node_type: classOf(node),
     executed: [],
     exception_message: `${reason}\n`,
     exception_type: "InstanceLost",
@@ -135,4 +139,23 @@ export function describeLoss(
       JSON.stringify({ type: "executing", data: { node: null, prompt_id: id } }),
     ],
   };
+}
+
+/** A member that is an object, or an empty one: what was never accepted may be no JSON. */
+function objectIn(text: string, key: string): string {
+  try {
+    const found = memberText(text, key) ?? "{}";
+    members(found);
+    return found;
+  } catch {
+    return "{}";
+  }
+}
+
+function classOf(node: string): string {
+  try {
+    return stringOf(memberText(node, "class_type")) ?? "";
+  } catch {
+    return "";
+  }
 }

@@ -1,6 +1,7 @@
 import type { Affinity } from "./affinity";
 import type { ClientSessions } from "./client-sessions";
 import type { Fleet } from "./fleet";
+import type { ForeignOrigins } from "./foreign-origin";
 import type { InputFiles } from "./input-files";
 import type { Log } from "./log";
 import type { Metrics } from "./metrics";
@@ -8,10 +9,12 @@ import type { PassThrough } from "./pass-through";
 import type { PromptLedger } from "./prompt-ledger";
 import type { Spool } from "./spool";
 import type { GatewaySettings } from "./targets";
+import type { Timeouts } from "./timeouts";
 
 /** What the routes of one gateway work with. */
 export interface GatewayParts {
   readonly settings: () => GatewaySettings;
+  readonly origins: ForeignOrigins;
   readonly fleet: Fleet;
   readonly affinity: Affinity;
   readonly ledger: PromptLedger;
@@ -23,4 +26,5 @@ export interface GatewayParts {
   readonly log: Log;
   /** Milliseconds for which a request is held while no instance is ready for it. */
   readonly holdTimeout: number;
+  readonly timeouts: Timeouts;
 }

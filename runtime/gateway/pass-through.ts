@@ -16,6 +16,8 @@ type Proxy = ProxyServer<typeof IncomingMessage, typeof ServerResponse>;
 interface Passage {
   connected: boolean;
   upstream: ClientRequest | null;
+  /** Ends its being counted as under way. */
+  readonly done: () => void;
 }
 
 /** Passes requests on to an instance as they are, and streams the answers back. */
@@ -35,7 +37,9 @@ export class PassThrough {
     this.proxy.on("proxyReq", (upstream, request, _response, _options, socket) =>
       this.noteUpstream(upstream, request, socket),
     );
-    this.proxy.on("proxyRes", (answer, _request, response) => {
+    this.proxy.on("proxyRes", (answer, request, response) => {
+      // A stream of events ends when its listener goes; a drain that waited for that would never end.
+      if (answer.headers["content-type"]?.startsWith("text/event-stream")) this.passages.get(request)?.done();
       // They belong to the connection behind the gateway, and would end the client's.
       delete answer.headers.connection;
       delete answer.headers["keep-alive"];
@@ -60,15 +64,20 @@ export class PassThrough {
     const maximum = this.maximumBodySize();
     if (declaresTooMuch(request, maximum)) return Promise.reject(new BodyTooLargeError(maximum));
     const done = instance.begin();
-    const passage: Passage = { connected: false, upstream: null };
+    const passage: Passage = { connected: false, upstream: null, done };
     this.passages.set(request, passage);
     // The gateway has answered it already.
     delete request.headers.expect;
+    // Each attempt at another instance adds listeners of the proxy's; they are as many as a held request has attempts.
+    for (const emitter of [request, response]) emitter.setMaxListeners(0);
     return new Promise<void>((resolve, reject) => {
       response.once("close", resolve);
       const fail = (error: Error) => {
         if (response.headersSent) response.destroy();
-        else reject(error);
+        else {
+          response.off("close", resolve);
+          reject(error);
+        }
       };
       const unanswered = (error: Error) =>
         fail(new UnansweredError(instance.id, passage.connected, `${request.method} ${request.url}: ${error.message}`));
@@ -86,10 +95,11 @@ export class PassThrough {
     }).finally(done);
   }
 
-  /** Joins a WebSocket of a plugin with the instance; it counts as under way as long as it is open. */
+  /**
+   * Joins a WebSocket of a plugin with the instance. It does not count as under way: a page keeps its socket as long as it is
+   * open, and connects again, to another instance, when this one has gone.
+   */
   forwardSocket(request: IncomingMessage, socket: Duplex, head: Buffer, instance: Instance): void {
-    const done = instance.begin();
-    socket.once("close", done);
     this.proxy.ws(request, socket, head, { target: instance.url.href }, () => socket.destroy());
   }
 

@@ -6,19 +6,19 @@ import { replaceFile } from "./atomic-file";
 import type { Instance } from "./instance";
 import type { Log } from "./log";
 
-const storedEntry = z.object({
+const notedEntry = z.object({
   id: z.string(),
-  instance: z.object({ id: z.string(), release: z.string(), url: z.string(), epoch: z.number() }),
+  instance: z.object({ id: z.string(), release: z.string(), url: z.url({ protocol: /^https?$/ }), epoch: z.number() }),
   /** `client_id` of the request, by which the instance addresses messages; null when it named none. */
   clientId: z.string().nullable(),
   /** Affinity keys of the client. */
   clients: z.array(z.string()).readonly(),
-  /** The request as the client sent it: what an error record repeats. */
-  request: z.string(),
 });
+/** The request as the client sent it, which an error record repeats. It is large, so it is in the file only. */
+const storedEntry = notedEntry.extend({ request: z.string() });
 
 /** A prompt that an instance has or is being given, until its result is kept. */
-export interface PromptEntry extends z.infer<typeof storedEntry> {
+export interface PromptEntry extends z.infer<typeof notedEntry> {
   state: "submitting" | "outstanding" | "ended";
   /** Its place in the instance's queue, once it was accepted. */
   number: number | null;
@@ -28,9 +28,24 @@ export interface PromptEntry extends z.infer<typeof storedEntry> {
   removed: boolean;
   /** Its history record, from when it was first seen until the result is kept. */
   record: string | null;
+  /** On the clock of `performance.now()`: since when its instance says that it does not know it. */
+  absentSince: number | null;
+  /** Why its history could not be read when it was last asked for. */
+  unreadable: string | null;
+  /** How often its result could not be read or copied though the instance answers. */
+  failures: number;
 }
 
-const fresh = { state: "submitting", number: null, acceptedAt: null, removed: false, record: null } as const;
+const fresh = {
+  state: "submitting",
+  number: null,
+  acceptedAt: null,
+  removed: false,
+  record: null,
+  absentSince: null,
+  unreadable: null,
+  failures: 0,
+} as const;
 
 /**
  * Which prompt is on which process. Each entry is also a file, so that after the gateway's own restart results are still
@@ -40,20 +55,27 @@ export class PromptLedger {
   private readonly entries = new Map<string, PromptEntry>();
   /** The last write of each prompt's file: writes of one prompt must not overtake each other. */
   private readonly writes = new Map<string, Promise<void>>();
+  /** Requests of prompts that could not be written down. */
+  private readonly unwritten = new Map<string, string>();
 
-  private constructor(private readonly folder: string) {}
+  private constructor(
+    private readonly folder: string,
+    private readonly log: Log,
+  ) {}
 
   static async open(spool: string, log: Log): Promise<PromptLedger> {
-    const ledger = new PromptLedger(join(spool, "prompts"));
+    const ledger = new PromptLedger(join(spool, "prompts"), log);
     await mkdir(ledger.folder, { recursive: true });
     for (const name of await readdir(ledger.folder)) {
       try {
-        const stored = storedEntry.parse(JSON.parse(await readFile(join(ledger.folder, name), "utf8")));
+        const { request: _, ...stored } = storedEntry.parse(
+          JSON.parse(await readFile(join(ledger.folder, name), "utf8")),
+        );
         // Whether it was accepted, and has ended meanwhile, its instance will say.
         ledger.entries.set(stored.id, { ...stored, ...fresh, state: "outstanding", acceptedAt: 0 });
       } catch (error) {
         if (!name.endsWith(".tmp")) log(`a damaged note of a prompt is removed: ${name}: ${(error as Error).message}`);
-        await rm(join(ledger.folder, name), { force: true });
+        await rm(join(ledger.folder, name), { recursive: true, force: true });
       }
     }
     return ledger;
@@ -77,18 +99,38 @@ export class PromptLedger {
     return this.all().filter((entry) => entry.state !== "ended" && entry.clients.some((key) => clients.includes(key)));
   }
 
-  /** Notes that a prompt is about to be sent to an instance; an earlier note of the same prompt is replaced. */
+  /**
+   * Notes that a prompt is about to be sent to an instance; an earlier note of the same prompt is replaced. A prompt is not
+   * refused because its note cannot be written: it is then known until the gateway's restart.
+   */
   async submit(
-    prompt: Pick<PromptEntry, "id" | "clientId" | "clients" | "request">,
+    { request, ...prompt }: Pick<PromptEntry, "id" | "clientId" | "clients"> & { readonly request: string },
     { id, release, url, epoch }: Instance,
   ): Promise<PromptEntry> {
-    const instance = { id, release, url: url.href, epoch };
-    const entry: PromptEntry = { ...prompt, ...fresh, instance };
+    const noted = { ...prompt, instance: { id, release, url: url.href, epoch } };
+    const entry: PromptEntry = { ...noted, ...fresh };
     this.entries.set(entry.id, entry);
-    const { clientId, clients, request } = entry;
-    const stored: z.infer<typeof storedEntry> = { id: entry.id, instance, clientId, clients, request };
-    await this.write(entry.id, () => replaceFile(this.path(entry.id), JSON.stringify(stored)));
+    const stored: z.infer<typeof storedEntry> = { ...noted, request };
+    try {
+      await this.write(entry.id, () => replaceFile(this.path(entry.id), JSON.stringify(stored)));
+      this.unwritten.delete(entry.id);
+    } catch (error) {
+      if (this.unwritten.size === 0) this.log(`prompts cannot be noted at the moment: ${(error as Error).message}`);
+      this.unwritten.set(entry.id, request);
+    }
     return entry;
+  }
+
+  /** The request of a prompt as its client sent it; an empty one when it cannot be read any more. */
+  async requestOf(entry: PromptEntry): Promise<string> {
+    const unwritten = this.unwritten.get(entry.id);
+    if (unwritten !== undefined) return unwritten;
+    try {
+      return storedEntry.parse(JSON.parse(await readFile(this.path(entry.id), "utf8"))).request;
+    } catch (error) {
+      this.log(`the request of prompt ${entry.id} cannot be read: ${(error as Error).message}`);
+      return "{}";
+    }
   }
 
   accept(entry: PromptEntry, number: number | null): void {
@@ -101,6 +143,7 @@ export class PromptLedger {
   async drop(entry: PromptEntry): Promise<void> {
     if (this.entries.get(entry.id) !== entry) return;
     this.entries.delete(entry.id);
+    this.unwritten.delete(entry.id);
     await this.write(entry.id, () => rm(this.path(entry.id), { force: true }));
   }
 

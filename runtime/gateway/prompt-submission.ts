@@ -11,12 +11,8 @@ import type { PromptEntry } from "./prompt-ledger";
 import { findPrompt } from "./queue-look";
 import { findInstance, noInstance } from "./select";
 
-/** Milliseconds for a client's connection to the instance to stand before its prompt is sent there. */
-const socketTimeout = 15_000;
-/** Milliseconds of silence after a prompt was sent; validation takes milliseconds, a held interpreter lock seconds. */
-const answerTimeout = 60_000;
-/** Milliseconds for an instance to say whether it has a prompt whose request got no answer. */
-const clarifyTimeout = 30_000;
+/** Most bytes of a prompt's id: three times as many must fit into the path of a request, of which ComfyUI reads 8,190. */
+const longestId = 1_024;
 
 /** What was asked for, as far as the gateway needs to know it. */
 interface Submission {
@@ -39,6 +35,10 @@ export async function submitPrompt(exchange: Exchange, parts: GatewayParts): Pro
   const maximum = parts.settings().maximumBodySize;
   const body = decodeBody(request, await readBody(request, maximum), maximum);
   const submission = readSubmission(body);
+  if (submission !== null && !isUsableId(submission.promptId)) {
+    const message = `prompt_id must be 1 to ${longestId} bytes of well-formed Unicode without braces`;
+    return sendError(response, 400, "invalid_prompt_id", message);
+  }
   const clients = [...(submission?.clientId ? [clientKey(submission.clientId)] : []), ...exchange.clients];
   const excluded = new Set<Instance>();
   const deadline = performance.now() + parts.holdTimeout;
@@ -72,36 +72,38 @@ async function attempt(
   exchange: Exchange,
   parts: GatewayParts,
 ): Promise<Outcome> {
+  const { ledger, sessions, inputs, timeouts } = parts;
   if (submission === null) {
     // Whatever it is, the instance says what is wrong with it.
     try {
-      return { kind: "answered", answer: await send(instance, exchange, body), accepted: false };
+      return { kind: "answered", answer: await send(instance, exchange, body, timeouts.answer), accepted: false };
     } catch (error) {
       return { kind: "failed", reason: unanswered(error).message };
     }
   }
   const { promptId, clientId, text } = submission;
-  const { ledger, sessions, inputs } = parts;
   // Noted first: from here on the client's connection to the instance counts as needed.
   const entry = await ledger.submit({ id: promptId, clientId, clients, request: text }, instance);
   try {
     const session = clientId === null ? undefined : sessions.get(clientId);
-    await session?.connect(instance, socketTimeout);
+    await session?.connect(instance, timeouts.socket);
     await inputs.bring(instance, memberText(text, "prompt") ?? "");
   } catch (error) {
     await ledger.drop(entry);
     return { kind: "failed", reason: unanswered(error).message };
   }
   try {
-    const answer = await send(instance, exchange, Buffer.from(text));
+    const answer = await send(instance, exchange, Buffer.from(text), timeouts.answer);
     return await conclude(entry, answer, instance, exchange, parts);
   } catch (error) {
-    const failure = unanswered(error);
-    if (!failure.reached) {
-      await ledger.drop(entry);
-      return { kind: "failed", reason: failure.message };
+    if (!(error instanceof UnansweredError)) {
+      // Whatever went wrong here, the prompt may be there.
+      ledger.accept(entry, null);
+      throw error;
     }
-    return await clarify(entry, failure, instance, exchange, parts);
+    if (error.reached) return await clarify(entry, error, instance, exchange, parts);
+    await ledger.drop(entry);
+    return { kind: "failed", reason: error.message };
   }
 }
 
@@ -129,10 +131,12 @@ async function clarify(
   exchange: Exchange,
   parts: GatewayParts,
 ): Promise<Outcome> {
-  const deadline = performance.now() + clarifyTimeout;
-  for (let absent = 0; performance.now() < deadline; ) {
+  const deadline = performance.now() + parts.timeouts.clarify;
+  for (let absent = 0; ; ) {
+    const left = deadline - performance.now();
+    if (left <= 0) break;
     try {
-      const found = await findPrompt(instance, entry.id);
+      const found = await findPrompt(instance, entry.id, left);
       if (found !== null) {
         const body = { prompt_id: entry.id, number: found.number, node_errors: {} };
         const answer = { status: 200, headers: { "content-type": "application/json; charset=utf-8" } };
@@ -145,8 +149,8 @@ async function clarify(
         return { kind: "failed", reason: `${failure.message}; it does not have the prompt` };
       }
     } catch (error) {
-      if (!(error instanceof UnansweredError)) throw error;
-      if (!error.reached) {
+      // An answer that makes no sense leaves it as open as none.
+      if (error instanceof UnansweredError && error.refused) {
         // Its process is gone, and its queue with it.
         await parts.ledger.drop(entry);
         return { kind: "failed", reason: failure.message };
@@ -159,7 +163,7 @@ async function clarify(
   return { kind: "unclear", reason: `${failure.message}; whether prompt ${entry.id} runs will be seen in its history` };
 }
 
-function send(instance: Instance, { request }: Exchange, body: Buffer): Promise<Answer> {
+function send(instance: Instance, { request }: Exchange, body: Buffer, timeout: number): Promise<Answer> {
   const {
     "content-length": _length,
     // The answer is read here.
@@ -174,7 +178,7 @@ function send(instance: Instance, { request }: Exchange, body: Buffer): Promise<
     path: request.url ?? "/prompt",
     headers: { ...headers, "content-length": body.length },
     body,
-    timeout: answerTimeout,
+    timeout,
   });
 }
 
@@ -193,6 +197,11 @@ function readSubmission(body: Buffer): Submission | null {
     clientId: stringOf(memberText(text, "client_id")),
     text: chosen === null ? withMember(text, "prompt_id", promptId) : text,
   };
+}
+
+/** Whether ComfyUI can be asked for the prompt: braces do not match its route of `/history/{prompt_id}`. */
+function isUsableId(id: string): boolean {
+  return id !== "" && !/[{}]/.test(id) && !/\p{Surrogate}/u.test(id) && Buffer.byteLength(id) <= longestId;
 }
 
 function numberIn(answer: string): number | null {

@@ -6,12 +6,14 @@ import { download, FileRefusedError, FileTooLargeError } from "./kept-file";
 import type { Log } from "./log";
 import { filesOfRecord } from "./mark";
 import type { PromptEntry, PromptLedger } from "./prompt-ledger";
-import { lookAtHistory, lookAtQueue } from "./queue-look";
+import { lookAtHistory, lookAtQueue, UnusableAnswerError } from "./queue-look";
 import type { KeptFile, StagedResult } from "./result-store";
 import type { Spool } from "./spool";
 
-/** How often a file that an answering instance fails to give is asked for before the result is kept without it. */
+/** How often a record or a file that an answering instance fails to give is asked for before it is done without. */
 const mostAttempts = 4;
+/** Milliseconds for which a prompt has to be unknown to its instance: its request may still be being read. */
+const longestReading = 1_000;
 /** Of this many looks one compares the whole queue, which finds prompts that were removed from it. */
 const looksPerFullLook = 10;
 
@@ -22,8 +24,8 @@ export interface ResultCollectorParts {
   readonly log: Log;
   /** Called once for each prompt that its instance no longer runs or has waiting. */
   readonly onEnded: (entry: PromptEntry) => void;
-  /** Called for a prompt that its instance no longer knows though no client asked for its removal. */
-  readonly onVanished: (entry: PromptEntry) => Promise<void>;
+  /** Called for a prompt of which there will be no result, and why. */
+  readonly onLost: (entry: PromptEntry, reason: string) => Promise<void>;
 }
 
 /** Notices that prompts have ended, and copies their records and files to the spool, while their instance still runs. */
@@ -33,7 +35,6 @@ export class ResultCollector {
   private readonly looking = new Map<Instance, Promise<void>>();
   /** Results being kept, by prompt: a process that went is looked after by another watcher, which must not do it again. */
   private readonly keeping = new Map<string, Promise<void>>();
-  private readonly attempts = new Map<string, number>();
   private looks = 0;
   private lastProblem = "";
   private closed = false;
@@ -55,7 +56,7 @@ export class ResultCollector {
         .filter(({ state }) => state === "outstanding")
         .sort((a, b) => (a.number ?? 0) - (b.number ?? 0));
       for (const entry of this.parts.ledger.heldBy(instance)) {
-        if (entry.state === "ended") await this.collect(entry, instance);
+        if (entry.state === "ended") await this.tryCollect(entry, instance);
       }
       const [next] = await this.collectInOrder(waiting, instance);
       if (next === undefined) return;
@@ -68,7 +69,7 @@ export class ResultCollector {
   /** Looks for one prompt of which a socket has told that it ended. */
   lookFor(entry: PromptEntry, instance: Instance): Promise<void> {
     return this.enqueue(instance, async () => {
-      if (entry.state === "outstanding") await this.collect(entry, instance);
+      if (entry.state === "outstanding") await this.tryCollect(entry, instance);
     });
   }
 
@@ -81,7 +82,7 @@ export class ResultCollector {
   /** Prompts mostly run in the order of their numbers: asks for the first, and for the next only when that had ended. */
   private async collectInOrder(waiting: readonly PromptEntry[], instance: Instance): Promise<readonly PromptEntry[]> {
     for (const [index, entry] of waiting.entries()) {
-      if (!(await this.collect(entry, instance))) return waiting.slice(index);
+      if (!(await this.tryCollect(entry, instance))) return waiting.slice(index);
     }
     return [];
   }
@@ -92,13 +93,41 @@ export class ResultCollector {
     const queued = new Set((await lookAtQueue(instance)).map(({ id }) => id));
     for (const entry of this.parts.ledger.heldBy(instance)) {
       const accepted = entry.acceptedAt ?? Number.POSITIVE_INFINITY;
-      if (entry.state !== "outstanding" || queued.has(entry.id) || accepted >= asked) continue;
-      if (await this.collect(entry, instance)) continue;
-      // Neither waiting, running nor ended.
+      if (entry.state !== "outstanding" || accepted >= asked) continue;
+      if (queued.has(entry.id)) {
+        entry.absentSince = null;
+        continue;
+      }
+      if (await this.tryCollect(entry, instance)) continue;
+      // Neither waiting nor running, and no result of it can be had.
+      entry.absentSince ??= performance.now();
+      if (performance.now() - entry.absentSince < longestReading) continue;
+      if (entry.unreadable !== null) {
+        entry.failures += 1;
+        if (entry.failures < mostAttempts) continue;
+      }
+      if (entry.removed) await this.parts.ledger.drop(entry);
+      else {
+        const reason = entry.unreadable ?? `instance ${instance.id} no longer knows this prompt`;
+        await this.parts.onLost(entry, `${reason}; run it again`);
+      }
       entry.state = "ended";
       this.parts.onEnded(entry);
-      if (entry.removed) await this.parts.ledger.drop(entry);
-      else await this.parts.onVanished(entry);
+    }
+  }
+
+  /** Keeps the result of a prompt if it has ended, and says whether it has. What fails with one does not hold up the next. */
+  private async tryCollect(entry: PromptEntry, instance: Instance): Promise<boolean> {
+    try {
+      const ended = await this.collect(entry, instance);
+      entry.unreadable = null;
+      return ended;
+    } catch (error) {
+      if (error instanceof UnansweredError) throw error;
+      const { message } = error as Error;
+      if (error instanceof UnusableAnswerError) entry.unreadable = message;
+      else this.report(`the result of prompt ${entry.id} on ${instance.id} is not kept yet: ${message}`);
+      return entry.state === "ended";
     }
   }
 
@@ -120,7 +149,7 @@ export class ResultCollector {
    */
   async salvage(entry: PromptEntry, record: string, successor: Instance | undefined): Promise<void> {
     await this.keeping.get(entry.id);
-    this.attempts.set(entry.id, mostAttempts);
+    entry.failures = mostAttempts;
     await this.keep(entry, record, successor ?? null);
   }
 
@@ -143,7 +172,6 @@ export class ResultCollector {
         await spool.results.keep(staged, { promptId, clients, instance: instance.id, epoch: instance.epoch }, record);
       }
       await ledger.drop(entry);
-      this.attempts.delete(entry.id);
     } finally {
       await spool.results.discard(staged);
     }
@@ -167,10 +195,11 @@ export class ResultCollector {
         const file: KeptFile = { filename, subfolder, type, name, bytes, contentType };
         staged.files.push(file);
       } catch (error) {
-        const attempt = (this.attempts.get(entry.id) ?? 0) + 1;
-        this.attempts.set(entry.id, attempt);
+        // A full disk is the gateway's own trouble: the instance has the file until there is room for it.
+        if (source !== null && !isOfInstance(error)) throw error;
+        entry.failures += 1;
         const refused = error instanceof FileRefusedError && error.status < 500;
-        const final = refused || error instanceof FileTooLargeError || attempt >= mostAttempts;
+        const final = refused || error instanceof FileTooLargeError || entry.failures >= mostAttempts;
         if (!final && source?.present) return false;
         this.parts.log(`the result of prompt ${entry.id} is kept without a file: ${(error as Error).message}`);
       }
@@ -200,4 +229,9 @@ export class ResultCollector {
     });
     return next;
   }
+}
+
+/** Whether an instance is to blame for a file that could not be copied. */
+function isOfInstance(error: unknown): boolean {
+  return [UnansweredError, FileRefusedError, FileTooLargeError].some((kind) => error instanceof kind);
 }

@@ -53,6 +53,8 @@ export class ResultStore {
   /** Files by where a client names them; the newest result that has one counts. */
   private readonly files = new Map<string, { readonly promptId: string; readonly file: KeptFile }>();
   private departures = new Map<string, number>();
+  /** Bytes of all records and files. */
+  bytes = 0;
 
   private constructor(
     private readonly folder: string,
@@ -76,8 +78,8 @@ export class ResultStore {
     return store;
   }
 
-  get bytes(): number {
-    return [...this.results.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  get count(): number {
+    return this.results.size;
   }
 
   has(promptId: string): boolean {
@@ -146,6 +148,7 @@ export class ResultStore {
     const result = this.results.get(promptId);
     if (result === undefined) return;
     this.results.delete(promptId);
+    this.bytes -= result.bytes;
     for (const file of result.files) {
       const key = fileKey(result.instance, file);
       if (this.files.get(key)?.promptId === promptId) this.files.delete(key);
@@ -160,6 +163,13 @@ export class ResultStore {
       what: `the result of prompt ${promptId}`,
       remove: () => this.remove(promptId),
     }));
+  }
+
+  /** Removes the oldest beyond a number, and returns how many. */
+  async removeBeyond(most: number): Promise<number> {
+    const beyond = this.count <= most ? [] : this.all().slice(0, this.count - most);
+    for (const { promptId } of beyond) await this.remove(promptId);
+    return beyond.length;
   }
 
   /** Notes which processes are there; the retention of the others' results runs from when they were first missed. */
@@ -187,6 +197,7 @@ export class ResultStore {
 
   private index(result: KeptResult): void {
     this.results.set(result.promptId, result);
+    this.bytes += result.bytes;
     for (const file of result.files) {
       this.files.set(fileKey(result.instance, file), { promptId: result.promptId, file });
     }

@@ -1,13 +1,15 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { STATUS_CODES } from "node:http";
+import { posix } from "node:path";
 import type { Duplex } from "node:stream";
-import { admit, hasApiKey, isLoopback, isRefusal, stripCredentials, type Visitor } from "./access";
+import { admit, hasApiKey, isRefusal, stripCredentials, type Visitor } from "./access";
 import { errorBody, sendError, sendJson } from "./answers";
 import { UnansweredError } from "./ask";
 import { BodyTooLargeError, declaresTooMuch, refuseTooLarge } from "./body";
 import { clientCookie, cookiesOf, setClientCookie } from "./cookies";
-import { clientKey, cookieKey, type Exchange, parsePath, withQuery } from "./exchange";
+import { clientKey, cookieKey, decodeOr, type Exchange, originForm, parsePath } from "./exchange";
+import { isLoopback } from "./foreign-origin";
 import { getHistory, getPromptHistory, postHistory } from "./history-routes";
 import type { Instance } from "./instance";
 import type { GatewayParts } from "./parts";
@@ -40,7 +42,8 @@ const cookieRoutes: ReadonlySet<string> = new Set(["GET /", "POST /prompt", "POS
 
 /** Answers one request. Never throws. */
 export async function answer(request: IncomingMessage, response: ServerResponse, parts: GatewayParts): Promise<void> {
-  const { path, query } = parsePath(request.url ?? "/");
+  request.url = originForm(request.url ?? "/");
+  const { path, query } = parsePath(request.url);
   response.on("close", () =>
     parts.metrics.requests.inc({
       method: request.method ?? "",
@@ -50,8 +53,8 @@ export async function answer(request: IncomingMessage, response: ServerResponse,
   try {
     if (path.startsWith("/_gateway/") || path === "/metrics")
       return await answerOwn(path, request, response, query, parts);
+    const visitor = await admit(request, query, parts, false);
     const settings = parts.settings();
-    const visitor = admit(request, query, settings, false);
     if (isRefusal(visitor)) return refuse(request, response, visitor.status, visitor.type, visitor.message);
     if (isInternal(path) && !visitor.deployer)
       return refuse(request, response, 404, "not_found", "there is no such route");
@@ -63,7 +66,7 @@ export async function answer(request: IncomingMessage, response: ServerResponse,
       response.setHeader("set-cookie", setClientCookie(value));
       clients.push(cookieKey(value));
     }
-    stripCredentials(request.headers, settings);
+    stripCredentials(request, query, settings);
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     const exchange: Exchange = { request, response, path, query, visitor, clients, signal: gone.signal };
@@ -77,7 +80,7 @@ async function dispatch(route: string, exchange: Exchange, parts: GatewayParts):
   const own = routes.get(route);
   if (own !== undefined) return own(exchange, parts);
   const [, id] = /^GET \/history\/([^/]+)$/.exec(route) ?? [];
-  if (id !== undefined) return getPromptHistory(decode(id), exchange, parts);
+  if (id !== undefined) return getPromptHistory(decodeOr(id), exchange, parts);
   return passOn(exchange, parts);
 }
 
@@ -117,18 +120,15 @@ export async function upgrade(
   parts: GatewayParts,
 ): Promise<void> {
   socket.on("error", () => socket.destroy());
-  const { path, query } = parsePath(request.url ?? "/");
+  request.url = originForm(request.url ?? "/");
+  const { path, query } = parsePath(request.url);
+  const visitor = await admit(request, query, parts, true);
   const settings = parts.settings();
-  const visitor = admit(request, query, settings, true);
   if (isRefusal(visitor)) return refuseUpgrade(socket, visitor.status, visitor.type, visitor.message);
   if (isInternal(path) && !visitor.deployer) return refuseUpgrade(socket, 404, "not_found", "there is no such route");
   const clients = clientsOf(request, query);
-  stripCredentials(request.headers, settings);
+  stripCredentials(request, query, settings);
   if (path === "/ws") return parts.sessions.accept(request, socket, head, query, clients, visitor);
-  if (settings.apiKeyHashes.length > 0 && query.has("api_key")) {
-    query.delete("api_key");
-    request.url = withQuery(request.url ?? "/", query);
-  }
   const gone = new AbortController();
   socket.on("close", () => gone.abort());
   const attempts = { excluded: new Set<Instance>(), deadline: performance.now() + parts.holdTimeout };
@@ -142,9 +142,10 @@ async function answerOwn(
   request: IncomingMessage,
   response: ServerResponse,
   query: URLSearchParams,
-  { settings, fleet, ledger, sessions, metrics }: GatewayParts,
+  parts: GatewayParts,
 ): Promise<void> {
-  const admission = admit(request, query, settings(), false);
+  const { settings, fleet, ledger, sessions, metrics } = parts;
+  const admission = await admit(request, query, parts, false);
   const visitor: Visitor = isRefusal(admission) ? { deployer: false, release: null } : admission;
   const foreign = isRefusal(admission) && admission.status === 403;
   if (path === "/metrics") {
@@ -169,16 +170,9 @@ function clientsOf(request: IncomingMessage, query: URLSearchParams): string[] {
   return [...(named ? [clientKey(named)] : []), ...(cookie ? [cookieKey(cookie)] : [])];
 }
 
+/** Whether a path is below `/internal` for anybody who reads it, be it one who resolves `..` or one who joins slashes. */
 function isInternal(path: string): boolean {
-  return /^\/(api\/)?internal(\/|$)/.test(path);
-}
-
-function decode(segment: string): string {
-  try {
-    return decodeURIComponent(segment);
-  } catch {
-    return segment;
-  }
+  return /^\/(api\/)?internal(\/|$)/.test(posix.normalize(`/${decodeOr(path)}`));
 }
 
 /** Answers, and reads what the client still sends, so that its connection stays usable. */

@@ -6,6 +6,9 @@ import { ResultStore } from "./result-store";
 import type { GatewaySettings } from "./targets";
 import { UploadStore } from "./upload-store";
 
+/** Results that are kept at the most, since each takes memory: five times as many as one ComfyUI has in its history. */
+const mostResults = 50_000;
+
 /** The gateway's folder for what outlives instances and its own restarts: results and uploads, under one size limit. */
 export class Spool {
   private tidying: Promise<void> = Promise.resolve();
@@ -48,6 +51,8 @@ export class Spool {
     const { resultRetention, maximumSpoolSize } = this.limits();
     const expired = await this.results.expire(resultRetention, now);
     if (expired > 0) this.log(`${expired} results passed their retention and were removed`);
+    const surplus = await this.results.removeBeyond(mostResults);
+    if (surplus > 0) this.log(`the ${surplus} oldest results were removed: ${mostResults} are kept at the most`);
     if (this.bytes <= maximumSpoolSize) return;
     const oldestFirst = [...this.results.kept(), ...this.uploads.kept()].sort((a, b) => a.at - b.at);
     for (const kept of oldestFirst) {

@@ -52,7 +52,7 @@ export interface GatewayStatus {
 export interface GatewayInstanceStatus {
   readonly id: string;
   readonly state: "ready" | "draining";
-  /** Requests under way to it, of any kind, a slow download included. */
+  /** Requests under way to it, a slow download included; WebSockets and event streams, which last, are not. */
   readonly inFlight: number;
   /** Running plus waiting prompts as it last answered, or null while it does not answer. */
   readonly queueRemaining: number | null;

@@ -7,7 +7,7 @@ let bench: GatewayBench;
 let a: Upstream;
 
 async function begin(settings: Parameters<typeof GatewayBench.create>[0] = {}): Promise<void> {
-  bench = await GatewayBench.create(settings);
+  bench = await GatewayBench.create(settings, { resolve, holdTimeout: 500 });
   a = await bench.upstream({ name: "a" });
   await bench.start();
   await bench.setTargets("r1", [target(a, "r1/0")]);
@@ -16,6 +16,13 @@ beforeEach(() => {
   bench = undefined as unknown as GatewayBench;
 });
 afterEach(() => bench.remove());
+
+/** Names as a hostile page's owner may have set them up. */
+async function resolve(host: string): Promise<readonly string[]> {
+  if (host === "points-here.example") return ["127.0.0.1", "::1"];
+  if (host === "elsewhere.example") return ["127.0.0.1", "192.0.2.1"];
+  throw new Error(`${host} is not known`);
+}
 
 /** A request with headers that fetch does not let anybody set. */
 async function raw(path: string, headers: Record<string, string>, method = "GET", body: readonly Buffer[] = []) {
@@ -61,6 +68,22 @@ describe("API keys", () => {
     expect(headers).not.toHaveProperty("x-api-key");
   });
 
+  test("reach neither an instance nor the log as part of a URL, while a plugin's own stays", async () => {
+    await begin({ apiKeyHashes: [sha256("secret-key")] });
+    const headers = { "x-api-key": "secret-key" };
+    await bench.get("/system_stats?api_key=secret-key&b=%20", { headers });
+    await bench.get("/system_stats?api_key=theirs", { headers });
+    await bench.get("/plugin-socket?api_key=secret-key", { headers });
+    await bench.post("/prompt?api_key=secret-key", { prompt: {} }, headers);
+    const plugin = await bench.socket(null, { path: "/plugin-socket?api_key=secret-key" });
+    expect(plugin.socket.readyState).toBe(plugin.socket.OPEN);
+    expect(a.requests).toContain("GET /system_stats?b=+");
+    expect(a.requests).toContain("GET /system_stats?api_key=theirs");
+    await a.kill();
+    await bench.get("/system_stats?api_key=secret-key", { headers });
+    expect([...a.requests, ...bench.log].join()).not.toContain("secret-key");
+  });
+
   test("open WebSockets by header, query or cookie, the cookie for the host's own pages only", async () => {
     await begin({ apiKeyHashes: [sha256("key")] });
     await expect(bench.socket("me")).rejects.toThrow("401");
@@ -103,7 +126,10 @@ describe("a page of another host", () => {
   test.each([
     [{ host: "127.0.0.1:8188", origin: "http://example.com" }, 403],
     [{ host: "localhost:8188", origin: "http://localhost:9000" }, 403],
-    [{ host: "localhost:8188", origin: "null" }, 403],
+    [{ host: "localhost:8188", origin: "null" }, 200],
+    [{ host: "points-here.example:8188", origin: "http://evil.example" }, 403],
+    [{ host: "points-here.example:8188", origin: "http://points-here.example:8188" }, 200],
+    [{ host: "elsewhere.example:8188", origin: "http://evil.example" }, 200],
     [{ host: "[::1]:8188", origin: "http://127.0.0.1:8188" }, 403],
     [{ host: "127.0.0.1:8188", origin: "http://127.0.0.1:8188" }, 200],
     [{ host: "localhost:8188", origin: "http://localhost" }, 200],

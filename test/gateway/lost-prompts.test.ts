@@ -8,8 +8,8 @@ const request =
   '{"prompt": {"7": {"class_type": "KSampler", "inputs": {"seed": 18446744073709551615}}}, "client_id": "me", "extra_data": {"extra_pnginfo": {"workflow": {}}}}';
 
 describe("a lost prompt", () => {
-  const loss = { id: "p", number: 12, clientId: "me", request, instance };
-  const { record, messages } = describeLoss(loss, "it went", 1795461668308);
+  const loss = { id: "p", number: 12, clientId: "me", instance };
+  const { record, messages } = describeLoss(loss, request, "it went", 1795461668308);
 
   test("has a history entry and messages in the form of ComfyUI's for one that failed", () => {
     const entry = historyEntry.parse(JSON.parse(record));
@@ -31,11 +31,15 @@ describe("a lost prompt", () => {
     );
   });
 
-  test.each(["{}", '{"prompt": {}}', '{"prompt": 3, "extra_data": null}', '{"prompt": {"1": []}}'])(
-    "is described also when its request was %s",
-    (text) => {
-      const odd = describeLoss({ id: "p", number: null, clientId: null, request: text, instance }, "it went", 1);
-      expect(JSON.parse(odd.record).status.messages[0][1]).toMatchObject({ prompt_id: "p" });
-    },
-  );
+  test.each([
+    "{}",
+    "[",
+    '{"prompt": {x}}',
+    '{"prompt": {}}',
+    '{"prompt": 3, "extra_data": null}',
+    '{"prompt": {"1": []}}',
+  ])("is described also when its request was %s", (text) => {
+    const odd = describeLoss({ id: "p", number: null, clientId: null, instance }, text, "it went", 1);
+    expect(JSON.parse(odd.record).status.messages[0][1]).toMatchObject({ prompt_id: "p" });
+  });
 });

@@ -43,9 +43,11 @@ export class Upstream {
   /** How often a client id was opened while it was open. */
   doubledSockets = 0;
   duration: number | null;
-  /** What the next `POST /prompt` suffers: its connection is cut before or after the prompt was taken. */
-  cutNextPrompt: "before" | "after" | null = null;
-  /** Requests to this path wait for its promise before they are answered. */
+  /** What the next `POST /prompt` suffers: its connection is cut before or after the prompt was taken, or not answered then. */
+  cutNextPrompt: "before" | "after" | "silent" | null = null;
+  /** Prompts whose history is answered with 500. */
+  readonly unreadable = new Set<string>();
+  /** Requests to this path, or with `*` any, wait for its promise before they are answered. */
   readonly gates = new Map<string, Promise<void>>();
 
   /** Connections of clients wait for this promise before they are taken. */
@@ -116,6 +118,11 @@ export class Upstream {
     return () => socket?.resume();
   }
 
+  /** Cuts a client's connection as a broken network does. */
+  cutSocket(clientId: string): void {
+    this.sockets.get(clientId)?.terminate();
+  }
+
   /** Sends one binary frame to a client, as previews are sent. */
   sendPreview(clientId: string, data: Buffer): void {
     this.sockets.get(clientId)?.send(data);
@@ -163,7 +170,9 @@ export class Upstream {
 
   private async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? "/", this.url);
-    const path = url.pathname.replace(/^\/api(?=\/)/, "");
+    // As aiohttp matches routes: decoded, but for `/` and `%`.
+    const [raw = "/"] = (request.url ?? "/").split("?");
+    const path = raw.replace(/(%(?!2f|25)[0-9a-f]{2})+/gi, decodeURIComponent).replace(/^\/api(?=\/)/, "");
     const poll = request.method === "GET" && path === "/prompt";
     if (!poll) {
       this.requests.push(`${request.method} ${request.url}`);
@@ -175,15 +184,16 @@ export class Upstream {
     } catch {
       return;
     }
-    await this.gates.get(path);
+    await (this.gates.get("*") ?? this.gates.get(path));
     const body = Buffer.concat(chunks);
     const { host, origin } = request.headers;
     if (origin !== undefined && /^(127\.|localhost)/.test(host ?? "") && new URL(origin).host !== host) {
       response.writeHead(403).end();
       return;
     }
-    const id = /^\/history\/(.+)$/.exec(path)?.[1];
+    const id = /^\/history\/([^{}/]+)$/.exec(path)?.[1];
     const method = request.method === "HEAD" ? "GET" : request.method;
+    if (id !== undefined && this.unreadable.has(id)) return json(response, "no JSON", 500);
     if (id !== undefined) return json(response, this.historyOf([decodeURIComponent(id)]));
     switch (`${method} ${path}`) {
       case "GET /prompt":
@@ -216,6 +226,10 @@ export class Upstream {
         response.writeHead(200, { "content-type": "application/octet-stream" });
         for (let index = 0; index < 64; index += 1) response.write(Buffer.alloc(65_536, index));
         response.end();
+        return;
+      case "GET /events":
+        response.writeHead(200, { "content-type": "text/event-stream" });
+        response.write("data: first\n\n");
         return;
       case "POST /echo":
         return json(response, JSON.stringify({ bytes: body.length, url: request.url, headers: request.headers }));
@@ -273,7 +287,7 @@ export class Upstream {
     this.accepted.push(id);
     this.broadcastStatus();
     if (cut === "after") request.socket.destroy();
-    else json(response, JSON.stringify({ prompt_id: id, number, node_errors: {} }));
+    else if (cut === null) json(response, JSON.stringify({ prompt_id: id, number, node_errors: {} }));
     void this.work();
   }
 
