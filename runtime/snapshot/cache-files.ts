@@ -11,7 +11,7 @@ export function userCacheFolder(): string {
 }
 
 /** Replaces a file as a whole: a reader finds the old or the new content. */
-export function replaceFile(path: string, content: string): void {
+export function replaceFile(path: string, content: string | Uint8Array): void {
   mkdirSync(dirname(path), { recursive: true });
   const partial = `${path}.${uniqueToken()}.partial`;
   try {

@@ -26,31 +26,22 @@ export async function unchangedOrThrow({
   let tree = found;
   let pending: readonly TreeEntry[] = tree.entries;
   for (let attempt = 1; ; attempt++) {
-    const missed = await packAll(pending, packer);
+    const missed = await packer.pack(pending);
     if (attempt === 1 && mode === "locked") await hashModels(tree.models, packer);
     const now = await look();
     const differing = await differences(tree, now, missed, packer, mode);
     if (differing.counted.length > 0) throw new ChangedWhilePackingError(differing.counted);
     const gone = new Set(differing.derived);
-    const after = new Map(now.entries.map((entry) => [entry.path, entry]));
-    if (gone.size === 0) return refreshed(tree, after);
+    if (gone.size === 0) return refreshed(tree, now);
     const unsettled = now.entries.filter(({ path }) => gone.has(path));
     const kept = tree.entries.filter(({ path }) => !gone.has(path));
     if (attempt === attempts) {
       const remark = `left out because they keep changing: ${[...gone].slice(0, 10).join(", ")}`;
-      return refreshed({ ...tree, entries: kept, remarks: [...tree.remarks, remark] }, after);
+      return refreshed({ ...tree, entries: kept, remarks: [...tree.remarks, remark] }, now);
     }
     tree = { ...tree, entries: [...kept, ...unsettled].sort((a, b) => compareBytes(a.path, b.path)) };
     pending = unsettled;
   }
-}
-
-async function packAll(entries: readonly TreeEntry[], packer: Packer): Promise<ReadonlySet<string>> {
-  const missed = new Set<string>();
-  for (const entry of entries) {
-    if (entry.type === "file" && !(await packer.add(entry))) missed.add(entry.path);
-  }
-  return missed;
 }
 
 async function hashModels(models: readonly TreeEntry[], packer: Packer): Promise<void> {
@@ -74,20 +65,33 @@ async function differences(
 ): Promise<Differences> {
   const counted = new Set<string>();
   const derived = new Set<string>();
-  const before = new Map(packed.entries.map((entry) => [entry.path, entry]));
-  const after = new Map(now.entries.map((entry) => [entry.path, entry]));
-  for (const [path, entry] of before) {
-    const current = after.get(path);
+  for (const [entry, current] of paired(packed.entries, now.entries)) {
+    if (entry === undefined) {
+      // Derived files that are new are part of the next snapshot.
+      if (current !== undefined && matters(current)) counted.add(current.path);
+      continue;
+    }
+    const { path } = entry;
     if (current !== undefined && !missed.has(path) && isSame(entry, current)) continue;
     if (current !== undefined && (await hasSameContent(entry, current, packer))) continue;
     (matters(entry) ? counted : derived).add(path);
   }
-  for (const [path, entry] of after) {
-    // Derived files that are new are part of the next snapshot.
-    if (!before.has(path) && matters(entry)) counted.add(path);
-  }
   if (mode === "locked") for (const path of await changedModels(packed, now, packer)) counted.add(path);
   return { counted: [...counted].sort(compareBytes), derived: [...derived] };
+}
+
+/** The entries of two trees that have the same path, or the one that there is. Both are sorted by path. */
+function* paired(
+  before: readonly TreeEntry[],
+  after: readonly TreeEntry[],
+): Generator<readonly [TreeEntry | undefined, TreeEntry | undefined]> {
+  for (let i = 0, j = 0; i < before.length || j < after.length; ) {
+    const [one, other] = [before[i], after[j]];
+    const order = one === undefined ? 1 : other === undefined ? -1 : compareBytes(one.path, other.path);
+    yield [order <= 0 ? one : undefined, order >= 0 ? other : undefined];
+    if (order <= 0) i += 1;
+    if (order >= 0) j += 1;
+  }
 }
 
 /** Of a folder that holds something, what it holds is looked at instead. */
@@ -117,15 +121,20 @@ async function hasSameContent(before: TreeEntry, current: TreeEntry, packer: Pac
   if (before.type !== current.type || before.target !== current.target) return false;
   if (((before.mode ^ current.mode) & 0o100) !== 0) return false;
   if (before.type !== "file") return true;
-  const packed = packer.contents.get(before.path);
+  const packed = packer.contents.row(before.path);
   if (packed === undefined || before.stamp.size !== current.stamp.size) return false;
+  const { table } = packer.contents;
   const read = await packer.hash(current);
-  const same = read && packer.contents.get(before.path)?.sha256 === packed.sha256;
+  const found = packer.contents.row(before.path);
   packer.contents.set(before.path, packed);
-  return same;
+  return read && found !== undefined && table.sha256(found) === table.sha256(packed);
 }
 
 /** The packed entries with the times and permissions that they have now, so that a restored file is like the original. */
-function refreshed(tree: Tree, after: ReadonlyMap<string, TreeEntry>): Tree {
-  return { ...tree, entries: tree.entries.map((entry) => after.get(entry.path) ?? entry) };
+function refreshed(tree: Tree, now: Tree): Tree {
+  const entries: TreeEntry[] = [];
+  for (const [entry, current] of paired(tree.entries, now.entries)) {
+    if (entry !== undefined) entries.push(current ?? entry);
+  }
+  return { ...tree, entries };
 }

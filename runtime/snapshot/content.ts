@@ -1,10 +1,9 @@
 import { createHash, type Hash, hash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { join } from "node:path";
 import { factReader } from "./facts";
 import { isKnownPlace, largestKnownPlace, normalize } from "./known-places";
 import type { Parts } from "./parts";
-import { sameStamp, stampOf, type TreeEntry } from "./tree-entry";
+import { ctimeInMilliseconds, sameStamp, stampOf, type TreeEntry } from "./tree-entry";
 
 /** Bytes that are read at a time; what a frame holds at most, and below which a file shares one with others. */
 export const chunkSize = 1024 * 1024;
@@ -28,7 +27,7 @@ export interface ContentPlace {
   readonly parts: Parts;
 }
 
-/** Reads a file that a walk found. Throws {@link FileChangedError} as soon as it differs from what the walk saw. */
+/** Reads a file that a walk found. Throws {@link FileChangedError} when at its end it is not what the walk saw. */
 export class FileReading {
   readonly #entry: TreeEntry;
   readonly #place: ContentPlace;
@@ -42,16 +41,10 @@ export class FileReading {
     this.#place = place;
     this.#descriptor = openFile(entry, place.root);
     this.#whole = this.size > chunkSize ? createHash("sha256") : null;
-    try {
-      this.#checkUnchanged();
-    } catch (error) {
-      closeSync(this.#descriptor);
-      throw error;
-    }
   }
 
   get size(): number {
-    return Number(this.#entry.stamp.size);
+    return this.#entry.stamp.size;
   }
 
   /** The next bytes, at most {@link chunkSize}, or null at the end. They lie in `buffer`, which must have room for them. */
@@ -64,7 +57,7 @@ export class FileReading {
     let filled = 0;
     while (filled < wanted) {
       const count = readSync(this.#descriptor, buffer, filled, wanted - filled, this.#at + filled);
-      if (count === 0) throw this.#changed();
+      if (count === 0) throw changed(this.#entry);
       filled += count;
     }
     this.#at += filled;
@@ -93,19 +86,42 @@ export class FileReading {
 
   #checkUnchanged(): void {
     const now = stampOf(fstatSync(this.#descriptor, { bigint: true }));
-    if (!sameStamp(now, this.#entry.stamp)) throw this.#changed();
+    if (!sameStamp(now, this.#entry.stamp)) throw changed(this.#entry);
   }
+}
 
-  #changed(): FileChangedError {
-    return new FileChangedError(`${this.#entry.path} changed while it was read`);
+/**
+ * Reads a whole file of at most {@link chunkSize} bytes into a buffer of its size. Throws {@link FileChangedError} when at its end
+ * it is not what the walk saw.
+ */
+export function readSmall(entry: TreeEntry, place: ContentPlace, buffer: Buffer): FileContent {
+  const descriptor = openFile(entry, place.root);
+  try {
+    let filled = 0;
+    while (filled < buffer.length) {
+      const count = readSync(descriptor, buffer, filled, buffer.length - filled, filled);
+      if (count === 0) throw changed(entry);
+      filled += count;
+    }
+    // To the microsecond, which takes half as long as to the nanosecond. Whatever was written after the walk is later by far more:
+    // reading began when the clock had left all times that the walk saw.
+    const { size, ctimeMs } = fstatSync(descriptor);
+    if (size !== entry.stamp.size || Math.abs(ctimeMs - ctimeInMilliseconds(entry.stamp)) > 0.001) throw changed(entry);
+  } finally {
+    closeSync(descriptor);
   }
+  return describeContent(entry.path, buffer, place);
+}
+
+function changed({ path }: TreeEntry): FileChangedError {
+  return new FileChangedError(`${path} changed while it was read`);
 }
 
 function openFile({ path, followed }: TreeEntry, root: string): number {
   // Not waiting for a writer, should a named pipe stand there by now.
   const flags = constants.O_RDONLY | constants.O_NONBLOCK | (followed ? 0 : constants.O_NOFOLLOW);
   try {
-    return openSync(join(root, path), flags);
+    return openSync(`${root}/${path}`, flags);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ENOTDIR" || code === "ELOOP" || code === "ENXIO") {

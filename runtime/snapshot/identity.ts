@@ -1,37 +1,63 @@
 import { createHash } from "node:crypto";
-import type { FileContent } from "./content";
+import type { Contents } from "./contents";
 import { relocateTarget, rootMark } from "./known-places";
 import { foldersAbove } from "./paths";
 import { isExecutable, type TreeEntry } from "./tree-entry";
 import type { CountedEntry } from "./types";
 
+/** Characters that are hashed at a time. */
+const batchSize = 64 * 1024;
+
 /** SHA-256 over counted entries, which are sorted by path. Each is its path, type, executable bit and content, each ended by a NUL. */
-export function identityOf(entries: readonly CountedEntry[]): string {
-  const hash = createHash("sha256");
-  for (const { path, type, executable, content } of entries) {
-    hash.update(`${path}\0${type}\0${executable ? 1 : 0}\0${content}\0`);
+export class IdentityHash {
+  readonly #hash = createHash("sha256");
+  #batch = "";
+
+  add({ path, type, executable, content }: CountedEntry): void {
+    this.#batch += `${path}\0${type}\0${executable ? 1 : 0}\0${content}\0`;
+    if (this.#batch.length < batchSize) return;
+    this.#hash.update(this.#batch);
+    this.#batch = "";
   }
-  return hash.digest("hex");
+
+  /** Ends it: 64 hex digits. */
+  digest(): string {
+    return this.#hash.update(this.#batch).digest("hex");
+  }
+}
+
+export function identityOf(entries: Iterable<CountedEntry>): string {
+  const hash = new IdentityHash();
+  for (const entry of entries) hash.add(entry);
+  return hash.digest();
 }
 
 /** What counts of the entries that travel, in their order. */
-export function countedEntries(
+export function* countedEntries(
   entries: readonly TreeEntry[],
-  contents: ReadonlyMap<string, FileContent>,
+  contents: Contents,
   root: string,
-): CountedEntry[] {
-  const folders = countedFolders(entries);
-  return entries.flatMap((entry): CountedEntry[] => {
+): Generator<CountedEntry> {
+  const counts = countingOf(entries);
+  for (const entry of entries) {
+    if (!counts(entry)) continue;
     const { path, type } = entry;
-    if (type === "directory") return folders.has(path) ? [{ path, type, executable: false, content: "" }] : [];
-    if (!entry.counts) return [];
-    if (type === "link") {
-      return [{ path, type, executable: false, content: relocateTarget(entry.target, root, rootMark) ?? entry.target }];
+    if (type === "directory") yield { path, type, executable: false, content: "" };
+    else if (type === "link") {
+      const content = relocateTarget(entry.target, root, rootMark) ?? entry.target;
+      yield { path, type, executable: false, content };
+    } else {
+      const row = contents.row(path);
+      if (row === undefined) throw new Error(`${path} was not read`);
+      yield { path, type, executable: isExecutable(entry.mode), content: contents.table.identity(row) };
     }
-    const content = contents.get(path);
-    if (content === undefined) throw new Error(`${path} was not read`);
-    return [{ path, type, executable: isExecutable(entry.mode), content: content.identity }];
-  });
+  }
+}
+
+/** Tells which of the entries that travel count. */
+export function countingOf(entries: readonly TreeEntry[]): (entry: TreeEntry) => boolean {
+  const folders = countedFolders(entries);
+  return ({ path, type, counts }) => (type === "directory" ? folders.has(path) : counts);
 }
 
 /**
@@ -40,9 +66,14 @@ export function countedEntries(
  */
 function countedFolders(entries: readonly TreeEntry[]): ReadonlySet<string> {
   const counted = new Set<string>();
+  let last = "";
   for (const { path, type, counts, empty } of entries) {
     if (!counts || (type === "directory" && !empty)) continue;
     if (type === "directory") counted.add(path);
+    // What lies beside the one before has the same folders above it.
+    const end = path.lastIndexOf("/");
+    if (end === last.length && path.startsWith(last)) continue;
+    last = path.slice(0, Math.max(end, 0));
     for (const folder of foldersAbove(path)) {
       if (counted.has(folder)) break;
       counted.add(folder);

@@ -1,5 +1,5 @@
 import type { ObjectStore } from "../store";
-import { ContentCatalog } from "./content-catalog";
+import { type CataloguedManifest, ContentCatalog } from "./content-catalog";
 import { readManifest } from "./manifest-file";
 import type { Frame, Part } from "./pack-writer";
 import { DamagedSnapshotError, SnapshotNotFoundError } from "./types";
@@ -8,26 +8,28 @@ import { DamagedSnapshotError, SnapshotNotFoundError } from "./types";
 export class KnownContent {
   /** Packs of the store that may be used: hash → bytes. */
   readonly packs: ReadonlyMap<string, number>;
-  readonly #files = new Map<string, readonly Part[]>();
+  readonly #catalog: ContentCatalog;
+  /** By their number in the catalog; undefined where the pack is gone. */
+  readonly #frames: readonly (Frame | undefined)[];
   readonly #chunks = new Map<string, Frame>();
+  /** Digests of the manifests in the store that the catalog knows all of, or null where it cannot be continued. */
+  readonly #keep: ((catalog: ContentCatalog) => void) | null;
 
-  private constructor(catalog: ContentCatalog, packs: ReadonlyMap<string, number>) {
+  private constructor(
+    catalog: ContentCatalog,
+    packs: ReadonlyMap<string, number>,
+    keep: ((catalog: ContentCatalog) => void) | null,
+  ) {
     this.packs = packs;
-    const frames = catalog.frames.map(({ pack: number, offset, length, size, sha256 }) => {
+    this.#catalog = catalog;
+    this.#keep = keep;
+    this.#frames = catalog.frames.map(({ pack: number, offset, length, size, sha256 }) => {
       const pack = catalog.packs[number];
       if (pack === undefined || packs.get(pack.sha256) !== pack.size) return undefined;
       const frame: Frame = { pack: pack.sha256, offset, length, size, sha256 };
       if (!this.#chunks.has(sha256)) this.#chunks.set(sha256, frame);
       return frame;
     });
-    for (const file of catalog.files) {
-      if (this.#files.has(file.sha256)) continue;
-      const parts = file.parts.flatMap(([number, offset, length]): Part[] => {
-        const frame = frames[number];
-        return frame === undefined ? [] : [{ frame, offset, length }];
-      });
-      if (parts.length === file.parts.length) this.#files.set(file.sha256, parts);
-    }
   }
 
   /**
@@ -46,42 +48,75 @@ export class KnownContent {
       const name = key.slice(key.lastIndexOf("/") + 1);
       if (!marked.has(name)) packs.set(name, size);
     }
-    return new KnownContent(await catalogOf(store, catalogFile, report), packs);
+    const present = await manifestsOf(store);
+    const catalog = ContentCatalog.read(catalogFile, store.location, present);
+    const known = catalog.digests.length;
+    for (const digest of present.slice(known)) {
+      try {
+        catalog.add(digest, await readManifest(store, digest));
+      } catch (error) {
+        if (!(error instanceof DamagedSnapshotError || error instanceof SnapshotNotFoundError)) throw error;
+        report(`its content is not used: ${error.message}`);
+      }
+    }
+    const keep = () => {
+      try {
+        catalog.keep(catalogFile, store.location);
+      } catch (error) {
+        report(`what the store holds could not be noted for the next pack: ${(error as Error).message}`);
+      }
+    };
+    if (catalog.digests.length > known) keep();
+    // With a damaged manifest among them, one that is added is not the one after those that the catalog knows.
+    return new KnownContent(catalog, packs, catalog.digests.length === present.length ? keep : null);
   }
 
-  /** Where a file's content is, by its SHA-256. */
-  file(sha256: string): readonly Part[] | undefined {
-    return this.#files.get(sha256);
+  /** True where the store has a file's content. */
+  has(sha256: Uint8Array): boolean {
+    return this.#find(sha256) >= 0;
+  }
+
+  /** Where a file's content is, by the 32 bytes of its SHA-256. */
+  file(sha256: Uint8Array): readonly Part[] | undefined {
+    const row = this.#find(sha256);
+    if (row < 0) return undefined;
+    const parts: Part[] = [];
+    this.#catalog.eachPart(row, (number, offset, length) => {
+      const frame = this.#frames[number];
+      if (frame !== undefined) parts.push({ frame, offset, length });
+    });
+    return parts;
   }
 
   /** The frame with this plain content, by its SHA-256. */
   chunk(sha256: string): Frame | undefined {
     return this.#chunks.get(sha256);
   }
+
+  /** Notes a manifest that was just written, so that the next pack need not read it. Only as the last of all. */
+  remember(digest: string, manifest: CataloguedManifest): void {
+    if (this.#keep === null || this.#catalog.digests.includes(digest)) return;
+    this.#catalog.add(digest, manifest);
+    this.#keep(this.#catalog);
+  }
+
+  #find(sha256: Uint8Array): number {
+    return this.#catalog.contents.find(sha256, (row) => {
+      let whole = true;
+      this.#catalog.eachPart(row, (number) => {
+        if (this.#frames[number] === undefined) whole = false;
+      });
+      return whole;
+    });
+  }
 }
 
-async function catalogOf(store: ObjectStore, file: string, report: (problem: string) => void): Promise<ContentCatalog> {
+/** Digests of a store's manifests, the oldest first. */
+async function manifestsOf(store: ObjectStore): Promise<readonly string[]> {
   const manifests: { digest: string; at: number }[] = [];
   for await (const { key, storedAt } of store.list("snapshots/")) {
     manifests.push({ digest: key.slice(key.lastIndexOf("/") + 1), at: storedAt.getTime() });
   }
   manifests.sort((a, b) => a.at - b.at || (a.digest < b.digest ? -1 : 1));
-  const present = manifests.map(({ digest }) => digest);
-  const catalog = ContentCatalog.read(file, store.location, present);
-  const known = catalog.digests.length;
-  for (const digest of present.slice(known)) {
-    try {
-      catalog.add(digest, await readManifest(store, digest));
-    } catch (error) {
-      if (!(error instanceof DamagedSnapshotError || error instanceof SnapshotNotFoundError)) throw error;
-      report(`its content is not used: ${error.message}`);
-    }
-  }
-  if (catalog.digests.length === known) return catalog;
-  try {
-    catalog.keep(file, store.location);
-  } catch (error) {
-    report(`what the store holds could not be noted for the next pack: ${(error as Error).message}`);
-  }
-  return catalog;
+  return manifests.map(({ digest }) => digest);
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { resolve } from "node:path";
 import { replaceFile } from "./cache-files";
 import { defaultIndexFile } from "./stat-index";
@@ -32,9 +32,13 @@ export async function readLastPacked(root: string, index?: string): Promise<Last
 }
 
 /** Keeps it beside the index; a failure is a remark. */
-export function writeLastPacked(index: string, reference: string, counted: readonly CountedEntry[]): string[] {
+export function writeLastPacked(index: string, reference: string, counted: Iterable<CountedEntry>): string[] {
+  const first = JSON.stringify({ reference });
   try {
-    replaceFile(fileBeside(index), [{ reference }, ...counted].map((line) => JSON.stringify(line)).join("\n"));
+    if (firstLineIs(fileBeside(index), first)) return [];
+    let text = first;
+    for (const entry of counted) text += `\n${JSON.stringify(entry)}`;
+    replaceFile(fileBeside(index), text);
     return [];
   } catch (error) {
     return [`what was packed could not be noted for comparisons: ${(error as Error).message}`];
@@ -43,4 +47,22 @@ export function writeLastPacked(index: string, reference: string, counted: reado
 
 function fileBeside(index: string): string {
   return `${index}.packed`;
+}
+
+/** True where the file is of the snapshot that the line names: its content then follows from that. */
+function firstLineIs(file: string, line: string): boolean {
+  const expected = Buffer.from(`${line}\n`);
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
+  try {
+    const found = Buffer.alloc(expected.length);
+    return readSync(descriptor, found) === found.length && found.equals(expected);
+  } finally {
+    closeSync(descriptor);
+  }
 }

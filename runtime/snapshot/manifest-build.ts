@@ -1,13 +1,14 @@
 import { join } from "node:path";
 import type { PluginRecord } from "../environment";
+import { countingOf } from "./identity";
 import type { KnownContent } from "./known-content";
-import type { Manifest } from "./manifest-file";
+import type { ManifestToWrite } from "./manifest-file";
 import type { FrameRecord, ManifestEntry, PackRecord } from "./manifest-records";
-import type { Frame, PackWriter, Part } from "./pack-writer";
+import type { Frame, PackWriter } from "./pack-writer";
 import type { Packer } from "./packer";
 import type { Parts } from "./parts";
 import type { Survey } from "./summary";
-import type { TreeEntry } from "./tree-entry";
+import { mtimeOf, type TreeEntry } from "./tree-entry";
 import type { ManifestHead, ModelsMode } from "./types";
 import { thisMachine } from "./virtual-environment";
 import type { Tree } from "./walk";
@@ -26,11 +27,12 @@ export interface Packed {
 }
 
 /** The manifest of what was packed. Holds nothing that depends on when or how it was packed. */
-export function buildManifest(packed: Packed): Manifest {
+export function buildManifest(packed: Packed): ManifestToWrite {
   const { tree, packer, known, writer } = packed;
-  const contents = new Map<string, readonly Part[]>();
-  for (const { path, type } of tree.entries) if (type === "file") contents.set(path, packer.partsOf(path));
-  const used = new Set([...contents.values()].flatMap((parts) => parts.map(({ frame }) => frame)));
+  const used = new Set<Frame>();
+  for (const { path, type } of tree.entries) {
+    if (type === "file") for (const { frame } of packer.partsOf(path)) used.add(frame);
+  }
   const frames = [...used].sort((a, b) => (a.pack < b.pack ? -1 : a.pack > b.pack ? 1 : a.offset - b.offset));
   const numbers = new Map(frames.map((frame, number) => [frame, number]));
   const packs = [...new Set(frames.map(({ pack }) => pack))].map((sha256): PackRecord => {
@@ -38,13 +40,18 @@ export function buildManifest(packed: Packed): Manifest {
     if (size === undefined) throw new Error(`pack ${sha256} has no known size`);
     return { type: "pack", sha256, size };
   });
-  const counted = new Set(packed.survey.counted.map(({ path }) => path));
+  const counts = countingOf(tree.entries);
   const packNumbers = new Map(packs.map(({ sha256 }, number) => [sha256, number]));
   return {
     head: headOf(packed),
     packs,
     frames: frames.map((frame) => frameRecord(frame, numberIn(packNumbers, frame.pack))),
-    entries: tree.entries.map((entry) => entryRecord(entry, packer, counted.has(entry.path), contents, numbers)),
+    // One at a time: all of them are far more than what is in them.
+    entries: {
+      *[Symbol.iterator]() {
+        for (const entry of tree.entries) yield entryRecord(entry, packer, counts(entry), numbers);
+      },
+    },
   };
 }
 
@@ -75,7 +82,6 @@ function entryRecord(
   { path, type, mode, stamp, target }: TreeEntry,
   packer: Packer,
   counts: boolean,
-  contents: ReadonlyMap<string, readonly Part[]>,
   numbers: ReadonlyMap<Frame, number>,
 ): ManifestEntry {
   const uncounted = counts ? {} : { counts: false as const };
@@ -87,12 +93,12 @@ function entryRecord(
     type,
     path,
     mode: mode.toString(8),
-    mtime: formatTime(stamp.mtimeNs),
-    size: Number(stamp.size),
+    mtime: formatTime(mtimeOf(stamp)),
+    size: stamp.size,
     sha256: content.sha256,
     ...(content.identity === content.sha256 ? {} : { identity: content.identity }),
     ...uncounted,
-    parts: (contents.get(path) ?? []).map(({ frame, offset, length }) => [numberIn(numbers, frame), offset, length]),
+    parts: packer.partsOf(path).map(({ frame, offset, length }) => [numberIn(numbers, frame), offset, length]),
   };
 }
 

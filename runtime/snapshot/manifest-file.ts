@@ -24,6 +24,11 @@ export interface Manifest {
   readonly entries: readonly ManifestEntry[];
 }
 
+/** A manifest whose entries are made while they are written. */
+export interface ManifestToWrite extends Omit<Manifest, "entries"> {
+  readonly entries: Iterable<ManifestEntry>;
+}
+
 /** Bytes. A line holds one entry; the head may list very many models. Longer ones are no manifest. */
 const longestLine = 256 * 1024 * 1024;
 /** All that tells records apart. */
@@ -35,12 +40,12 @@ export const manifestKey = (digest: string) => `snapshots/${digest}`;
 export const packKey = (sha256: string) => `packs/${sha256.slice(0, 2)}/${sha256}`;
 
 /** The bytes of a manifest as they are stored. Equal manifests give equal bytes. */
-export async function encodeManifest({ head, packs, frames, entries }: Manifest): Promise<readonly Buffer[]> {
+export async function encodeManifest(manifest: ManifestToWrite): Promise<readonly Buffer[]> {
   const pieces: Buffer[] = [];
   const compress = createZstdCompress({
     params: { [constants.ZSTD_c_compressionLevel]: 9, [constants.ZSTD_c_checksumFlag]: 1 },
   });
-  await pipeline(Readable.from(batches([head, ...packs, ...frames, ...entries])), compress, async (compressed) => {
+  await pipeline(Readable.from(batches(recordsOf(manifest))), compress, async (compressed) => {
     for await (const piece of compressed) pieces.push(piece as Buffer);
   });
   return pieces;
@@ -179,7 +184,14 @@ function parseRecord<T>(line: string, schema: z.ZodType<T>, name: string, number
   throw new DamagedSnapshotError(`${name}: record ${number} is not valid: ${z.prettifyError(parsed.error)}`);
 }
 
-function* batches(records: readonly unknown[]): Generator<Buffer> {
+function* recordsOf({ head, packs, frames, entries }: ManifestToWrite): Generator<unknown> {
+  yield head;
+  yield* packs;
+  yield* frames;
+  yield* entries;
+}
+
+function* batches(records: Iterable<unknown>): Generator<Buffer> {
   let text = "";
   for (const record of records) {
     text += `${JSON.stringify(record)}\n`;

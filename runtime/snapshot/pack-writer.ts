@@ -1,4 +1,4 @@
-import { createHash, hash, randomBytes } from "node:crypto";
+import { createHash, hash, randomBytes, webcrypto } from "node:crypto";
 import { promisify } from "node:util";
 import { constants, zstdCompress } from "node:zlib";
 import type { ObjectStore } from "../store";
@@ -6,10 +6,13 @@ import { chunkSize } from "./content";
 import { packKey } from "./manifest-file";
 
 const compress = promisify(zstdCompress);
+/** Bytes that a frame can take when its content cannot be compressed. */
+const longestFrame = chunkSize + 16 * 1024;
 const compression = {
-  // Bytes of output at a time; above what 1 MiB can become, so that a frame takes one turn of the thread pool.
-  chunkSize: chunkSize + 16 * 1024,
-  params: { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_checksumFlag]: 1 },
+  // Bytes of output at a time: a frame takes one turn of the thread pool.
+  chunkSize: longestFrame,
+  // The quickest: grouped files take less than with a higher level each on its own, and the processor is what limits a pack.
+  params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 },
 };
 
 /** Bytes. A pack is stored once it has this many, so that packs are between 8 and 64 MiB except for the last of a run. */
@@ -19,14 +22,14 @@ const concurrentFrames = 8;
 /** Starts a frame that zstd skips. */
 const skippableMagic = 0x184d2a50;
 
-/** A frame; its place is known once its pack is complete. */
+/** A frame. Its size and hash are known once it is closed, its place once its pack is complete. */
 export interface Frame {
   pack: string;
   offset: number;
   length: number;
   /** Bytes of its plain content, and their SHA-256. */
-  readonly size: number;
-  readonly sha256: string;
+  size: number;
+  sha256: string;
 }
 
 /** A piece of content: bytes of a frame's plain content. */
@@ -36,9 +39,16 @@ export interface Part {
   readonly length: number;
 }
 
+interface Waiting {
+  readonly frame: Frame;
+  /** A buffer of {@link chunkSize}, which is used again. */
+  readonly buffer: Buffer;
+  readonly compressed: Promise<Buffer>;
+}
+
 /**
  * Puts content into frames and frames into packs, in the order in which it comes, so that equal content gives equal packs.
- * Holds two packs at most in memory.
+ * Compression is the thread pool's, and so is the storing of one pack while the next is filled. Holds two packs at most in memory.
  */
 export class PackWriter {
   /** Plain bytes of the frames that went into packs which the store did not have, and what they took there. */
@@ -48,11 +58,11 @@ export class PackWriter {
   readonly sizes = new Map<string, number>();
   readonly #store: ObjectStore;
   readonly #marked: ReadonlySet<string>;
-  #open = Buffer.allocUnsafe(chunkSize);
-  #filled = 0;
-  #openParts: { part: { frame: Frame | null } }[] = [];
-  readonly #waiting: { frame: Frame; compressed: Promise<Buffer> }[] = [];
-  #pack: { frames: Frame[]; pieces: Buffer[]; size: number } = { frames: [], pieces: [], size: 0 };
+  readonly #free: Buffer[] = [];
+  #open: { frame: Frame; buffer: Buffer } | null = null;
+  readonly #waiting: Waiting[] = [];
+  #pack: OpenPack = new OpenPack();
+  readonly #freePacks: OpenPack[] = [];
   #storing: Promise<void> = Promise.resolve();
 
   /** Packs in `marked` are about to be removed: the same content is stored under another name. */
@@ -61,104 +71,163 @@ export class PackWriter {
     this.#marked = marked;
   }
 
-  /** Adds a small file's content, at most {@link chunkSize} bytes, to a frame shared with others. The bytes are copied. */
-  async addShared(content: Buffer): Promise<PendingPart> {
-    if (this.#filled + content.length > chunkSize) await this.#closeFrame();
-    content.copy(this.#open, this.#filled);
-    const part = new PendingPart(this.#filled, content.length);
-    this.#filled += content.length;
-    this.#openParts.push({ part });
-    return part;
+  /** True when {@link relieve} should be awaited before anything is added. */
+  get isCrowded(): boolean {
+    return this.#waiting.length >= concurrentFrames;
   }
 
-  /** Adds a piece of a large file as a frame of its own. The bytes are kept: they must not change any more. */
-  async addChunk(content: Buffer, sha256: string): Promise<PendingPart> {
-    const part = new PendingPart(0, content.length);
-    part.frame = this.#addFrame(content, sha256);
-    await this.#drain(concurrentFrames);
-    return part;
+  /** Waits until there is room for further frames. */
+  async relieve(): Promise<void> {
+    await this.#drain(concurrentFrames - 1);
+  }
+
+  /** Where the next `size` bytes of the frame that small files share go, or null when that has no room for them. */
+  room(size: number): Buffer | null {
+    const { frame, buffer } = this.#opened();
+    return frame.size + size > chunkSize ? null : buffer.subarray(frame.size, frame.size + size);
+  }
+
+  /** Adds a small file's content, at most {@link chunkSize} bytes, to a frame shared with others. What is not where {@link room} said is copied. */
+  addShared(content: Buffer): Part {
+    if (this.#opened().frame.size + content.length > chunkSize) this.#closeFrame();
+    const { frame, buffer } = this.#opened();
+    const offset = frame.size;
+    if (content.buffer !== buffer.buffer || content.byteOffset !== buffer.byteOffset + offset)
+      content.copy(buffer, offset);
+    frame.size += content.length;
+    return { frame, offset, length: content.length };
+  }
+
+  /** A buffer of {@link chunkSize} bytes for {@link addChunk}, or to be given back by {@link give}. */
+  take(): Buffer {
+    return this.#free.pop() ?? Buffer.allocUnsafeSlow(chunkSize);
+  }
+
+  give(buffer: Buffer): void {
+    this.#free.push(buffer);
+  }
+
+  /** Adds a piece of a large file as a frame of its own: the first `size` bytes of a buffer that was taken here. */
+  addChunk(buffer: Buffer, size: number, sha256: string): Part {
+    const frame: Frame = { pack: "", offset: 0, length: 0, size, sha256 };
+    this.#compress(frame, buffer);
+    return { frame, offset: 0, length: size };
   }
 
   /** Stores everything that was added. */
   async finish(): Promise<void> {
-    await this.#closeFrame();
+    this.#closeFrame();
     await this.#drain(0);
     await this.#closePack();
     await this.#storing;
   }
 
-  async #closeFrame(): Promise<void> {
-    if (this.#filled === 0) return;
-    const content = this.#open.subarray(0, this.#filled);
-    const frame = this.#addFrame(content, hash("sha256", content));
-    for (const { part } of this.#openParts) part.frame = frame;
-    this.#open = Buffer.allocUnsafe(chunkSize);
-    this.#filled = 0;
-    this.#openParts = [];
-    await this.#drain(concurrentFrames);
+  #opened(): { frame: Frame; buffer: Buffer } {
+    this.#open ??= { frame: { pack: "", offset: 0, length: 0, size: 0, sha256: "" }, buffer: this.take() };
+    return this.#open;
   }
 
-  #addFrame(content: Buffer, sha256: string): Frame {
-    const frame: Frame = { pack: "", offset: 0, length: 0, size: content.length, sha256 };
-    const compressed = compress(content, compression);
+  #closeFrame(): void {
+    if (this.#open === null || this.#open.frame.size === 0) return;
+    this.#compress(this.#open.frame, this.#open.buffer);
+    this.#open = null;
+  }
+
+  #compress(frame: Frame, buffer: Buffer): void {
+    const content = buffer.subarray(0, frame.size);
+    const compressed = Promise.all([compress(content, compression), frame.sha256 || sha256Of(content)]).then(
+      ([piece, sha256]) => {
+        frame.sha256 = sha256;
+        return piece;
+      },
+    );
     compressed.catch(() => undefined); // It is thrown where it is awaited.
-    this.#waiting.push({ frame, compressed });
-    return frame;
+    this.#waiting.push({ frame, buffer, compressed });
   }
 
   async #drain(left: number): Promise<void> {
     while (this.#waiting.length > left) {
       const next = this.#waiting.shift();
       if (next === undefined) return;
-      const piece = await next.compressed;
-      const { frames, pieces, size } = this.#pack;
-      next.frame.offset = size;
-      next.frame.length = piece.length;
-      frames.push(next.frame);
-      pieces.push(piece);
-      this.#pack.size += piece.length;
+      this.#pack.add(next.frame, await next.compressed);
+      this.give(next.buffer);
       if (this.#pack.size >= packSize) await this.#closePack();
     }
   }
 
   async #closePack(): Promise<void> {
-    const { frames, pieces } = this.#pack;
-    if (frames.length === 0) return;
-    this.#pack = { frames: [], pieces: [], size: 0 };
-    let name = nameOf(pieces);
+    const pack = this.#pack;
+    if (pack.size === 0) return;
+    let name = pack.name();
     while (this.#marked.has(name)) {
-      pieces.push(nonce());
-      name = nameOf(pieces);
+      pack.append(nonce());
+      name = pack.name();
     }
-    for (const frame of frames) frame.pack = name;
+    for (const frame of pack.frames) frame.pack = name;
     await this.#storing;
-    this.#storing = this.#storePack(name, frames, pieces);
+    this.#storing = this.#storePack(name, pack);
     this.#storing.catch(() => undefined); // It is thrown where it is awaited.
+    this.#pack = this.#freePacks.pop() ?? new OpenPack();
   }
 
-  async #storePack(name: string, frames: readonly Frame[], pieces: readonly Buffer[]): Promise<void> {
-    const size = pieces.reduce((sum, { length }) => sum + length, 0);
-    this.sizes.set(name, size);
-    if (!(await this.#store.create(packKey(name), pieces))) return;
-    this.bytesStored += size;
-    this.bytesAdded += frames.reduce((sum, frame) => sum + frame.size, 0);
+  async #storePack(name: string, pack: OpenPack): Promise<void> {
+    this.sizes.set(name, pack.size);
+    if (await this.#store.create(packKey(name), [pack.bytes])) {
+      this.bytesStored += pack.size;
+      this.bytesAdded += pack.frames.reduce((sum, frame) => sum + frame.size, 0);
+    }
+    pack.clear();
+    this.#freePacks.push(pack);
   }
 }
 
-/** A part whose frame may still be open. */
-export class PendingPart {
-  frame: Frame | null = null;
+/** A pack that is being filled. Its memory is used for one pack after the other. */
+class OpenPack {
+  readonly frames: Frame[] = [];
+  size = 0;
+  // Small ones are most frequent.
+  #buffer: Buffer = Buffer.allocUnsafeSlow(2 * longestFrame);
 
-  constructor(
-    readonly offset: number,
-    readonly length: number,
-  ) {}
+  get bytes(): Buffer {
+    return this.#buffer.subarray(0, this.size);
+  }
+
+  /** Adds a compressed frame. Its memory is freed at once: waiting for the collector would hold many times as much. */
+  add(frame: Frame, piece: Buffer): void {
+    frame.offset = this.size;
+    frame.length = piece.length;
+    this.frames.push(frame);
+    this.append(piece);
+    const memory = piece.buffer as ArrayBuffer & { transfer?: (length: number) => ArrayBuffer };
+    if (memory.byteLength === longestFrame) memory.transfer?.(0);
+  }
+
+  append(piece: Buffer): void {
+    if (this.size + piece.length > this.#buffer.length) {
+      const wider = Buffer.allocUnsafeSlow(
+        Math.min(Math.max(this.#buffer.length * 4, this.size + piece.length), packSize + 2 * longestFrame),
+      );
+      this.bytes.copy(wider);
+      this.#buffer = wider;
+    }
+    piece.copy(this.#buffer, this.size);
+    this.size += piece.length;
+  }
+
+  name(): string {
+    return createHash("sha256").update(this.bytes).digest("hex");
+  }
+
+  clear(): void {
+    this.frames.length = 0;
+    this.size = 0;
+  }
 }
 
-function nameOf(pieces: readonly Buffer[]): string {
-  const hash = createHash("sha256");
-  for (const piece of pieces) hash.update(piece);
-  return hash.digest("hex");
+/** In the thread pool. */
+async function sha256Of(content: Buffer): Promise<string> {
+  if (content.length < 64 * 1024) return hash("sha256", content);
+  return Buffer.from(await webcrypto.subtle.digest("SHA-256", content)).toString("hex");
 }
 
 /** A frame without content, which gives a pack of the same content another name. */

@@ -59,7 +59,7 @@ async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
   const found = await look();
   await index.settle(found.entries);
   const writer = new PackWriter(store, marked);
-  const total = hashedEntries(found, mode).reduce((sum, { stamp }) => sum + Number(stamp.size), 0);
+  const total = hashedEntries(found, mode).reduce((sum, { stamp }) => sum + stamp.size, 0);
   const packer: Packer = new Packer({
     place: { root, parts },
     index,
@@ -86,8 +86,9 @@ async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
   refuseLate(elapsed());
 
   const reference = formatReference({ store: store.location, digest });
+  known.remember(digest, manifest);
   for (const remark of saveIndex(index, parts.models)) request.progress?.(remark);
-  for (const remark of writeLastPacked(indexFile, reference, survey.counted)) request.progress?.(remark);
+  for (const remark of writeLastPacked(indexFile, reference, survey.counted())) request.progress?.(remark);
   return {
     reference,
     digest,

@@ -1,14 +1,16 @@
 import { hash } from "node:crypto";
-import { type ContentPlace, chunkSize, FileChangedError, type FileContent, FileReading } from "./content";
+import { type ContentPlace, chunkSize, FileChangedError, FileReading, readSmall } from "./content";
+import { Contents } from "./contents";
+import { DigestTable } from "./digest-table";
 import type { KnownContent } from "./known-content";
 import type { Pace } from "./pace";
-import type { Frame, PackWriter, Part, PendingPart } from "./pack-writer";
+import type { PackWriter, Part } from "./pack-writer";
 import type { StatIndex } from "./stat-index";
 import type { TreeEntry } from "./tree-entry";
 
 /** Brings files into the store as far as it lacks them, and notes what each holds and where that is. */
 export class Packer {
-  readonly contents = new Map<string, FileContent>();
+  readonly contents: Contents;
   /** Bytes of the files that were dealt with, read or not. */
   bytesDone = 0;
   readonly #place: ContentPlace;
@@ -17,9 +19,11 @@ export class Packer {
   readonly #writer: PackWriter;
   readonly #pace: Pace;
   readonly #describe: () => string;
-  readonly #buffer = Buffer.allocUnsafe(chunkSize);
-  readonly #files = new Map<string, readonly (Part | PendingPart)[]>();
-  readonly #chunks = new Map<string, PendingPart>();
+  readonly #buffer = Buffer.allocUnsafeSlow(chunkSize);
+  /** What was packed by this run: the content of a row is in the parts of the same number. */
+  readonly #packed = new DigestTable();
+  readonly #parts: (Part | readonly Part[])[] = [];
+  readonly #chunks = new Map<string, Part>();
 
   constructor(tools: {
     place: ContentPlace;
@@ -35,107 +39,134 @@ export class Packer {
     this.#writer = tools.writer;
     this.#pace = tools.pace;
     this.#describe = tools.describe;
+    this.contents = new Contents(tools.index.table);
   }
 
-  /** Packs a file. Returns false when it is no longer as the walk found it. */
-  async add(entry: TreeEntry): Promise<boolean> {
-    return this.#reading(
-      entry,
-      (sha256) => this.#where(sha256) !== undefined,
-      (reading) => (reading.size <= chunkSize ? this.#addSmall(reading) : this.#addLarge(reading)),
-    );
+  /** Packs files. Returns the paths of those that could not be read as the walk had found them. */
+  async pack(entries: readonly TreeEntry[]): Promise<ReadonlySet<string>> {
+    const missed = new Set<string>();
+    for (const entry of entries) {
+      if (entry.type !== "file") continue;
+      if (this.#writer.isCrowded) await this.#writer.relieve();
+      if (this.#pace.due) await this.#pace.rest(this.#describe);
+      const packed =
+        this.#isPacked(entry) || (entry.stamp.size <= chunkSize ? this.#addSmall(entry) : await this.#addLarge(entry));
+      if (packed) this.bytesDone += entry.stamp.size;
+      else missed.add(entry.path);
+    }
+    return missed;
   }
 
   /** Finds out a file's content without packing it. Returns false when it is no longer as the walk found it. */
   async hash(entry: TreeEntry): Promise<boolean> {
-    return this.#reading(
-      entry,
-      () => true,
-      async (reading) => {
-        while (reading.next(this.#buffer) !== null) await this.#breathe();
-      },
-    );
+    const row = this.#index.find(entry);
+    if (row !== undefined) {
+      this.contents.set(entry.path, row);
+      return true;
+    }
+    return this.#reading(entry, async (reading) => {
+      while (reading.next(this.#buffer) !== null) await this.#breathe();
+    });
   }
 
   /** Where a packed file's content is. Only after the writer has finished. */
   partsOf(path: string): readonly Part[] {
-    const content = this.contents.get(path);
-    const parts = content === undefined ? undefined : this.#where(content.sha256);
+    const row = this.contents.row(path);
+    if (row === undefined) throw new Error(`${path} was not packed`);
+    const digest = this.contents.table.digest(row);
+    const packed = this.#packed.find(digest);
+    const parts = packed < 0 ? this.#known.file(digest) : this.#parts[packed];
     if (parts === undefined) throw new Error(`${path} was not packed`);
-    return parts.map(settled);
+    return Array.isArray(parts) ? parts : [parts as Part];
   }
 
-  #where(sha256: string): readonly (Part | PendingPart)[] | undefined {
-    return this.#files.get(sha256) ?? this.#known.file(sha256);
+  /** True where it is known what the file holds, and the store has that. */
+  #isPacked(entry: TreeEntry): boolean {
+    const row = this.#index.find(entry);
+    if (row === undefined || !this.#has(this.contents.table.digest(row))) return false;
+    this.contents.set(entry.path, row);
+    return true;
   }
 
-  async #reading(
-    entry: TreeEntry,
-    suffices: (sha256: string) => boolean,
-    read: (reading: FileReading) => Promise<void>,
-  ): Promise<boolean> {
-    await this.#breathe();
-    const remembered = this.#index.find(entry);
-    if (remembered !== undefined && suffices(remembered.sha256)) {
-      this.contents.set(entry.path, remembered);
-      this.bytesDone += Number(entry.stamp.size);
+  #has(digest: Uint8Array): boolean {
+    return this.#packed.find(digest) >= 0 || this.#known.has(digest);
+  }
+
+  /** Reads into the place where the bytes will be compressed. */
+  #addSmall(entry: TreeEntry): boolean {
+    const readAt = Date.now();
+    const into = this.#writer.room(entry.stamp.size) ?? this.#buffer.subarray(0, entry.stamp.size);
+    try {
+      const row = this.#index.note(entry, readSmall(entry, this.#place, into), readAt);
+      this.contents.set(entry.path, row);
+      const digest = this.contents.table.digest(row);
+      if (!this.#has(digest)) {
+        this.#packed.add(digest);
+        this.#parts.push(into.length === 0 ? [] : this.#writer.addShared(into));
+      }
       return true;
+    } catch (error) {
+      return this.#unlessChanged(entry, error);
     }
+  }
+
+  async #addLarge(entry: TreeEntry): Promise<boolean> {
+    return this.#reading(entry, async (reading) => {
+      const parts: Part[] = [];
+      for (;;) {
+        if (this.#writer.isCrowded) await this.#writer.relieve();
+        const buffer = this.#writer.take();
+        const chunk = reading.next(buffer);
+        if (chunk === null) {
+          this.#writer.give(buffer);
+          break;
+        }
+        parts.push(this.#addChunk(buffer, chunk));
+        await this.#breathe();
+      }
+      const digest = Buffer.from(reading.content.sha256, "hex");
+      if (this.#has(digest)) return;
+      this.#packed.add(digest);
+      this.#parts.push(parts);
+    });
+  }
+
+  async #reading(entry: TreeEntry, read: (reading: FileReading) => Promise<void>): Promise<boolean> {
     const readAt = Date.now();
     try {
       const reading = new FileReading(entry, this.#place);
       try {
         await read(reading);
-        this.contents.set(entry.path, reading.content);
-        this.#index.note(entry, reading.content, readAt);
+        this.contents.set(entry.path, this.#index.note(entry, reading.content, readAt));
+        return true;
       } finally {
         reading.close();
       }
     } catch (error) {
-      if (!(error instanceof FileChangedError)) throw error;
-      this.contents.delete(entry.path);
-      return false;
+      return this.#unlessChanged(entry, error);
     }
-    this.bytesDone += Number(entry.stamp.size);
-    return true;
   }
 
-  async #addSmall(reading: FileReading): Promise<void> {
-    const bytes = reading.next(this.#buffer) ?? Buffer.alloc(0);
-    if (reading.next(this.#buffer.subarray(0, 0)) !== null) throw new Error("a small file has one piece only");
-    const { sha256 } = reading.content;
-    if (this.#where(sha256) !== undefined) return;
-    this.#files.set(sha256, bytes.length === 0 ? [] : [await this.#writer.addShared(bytes)]);
+  #unlessChanged({ path }: TreeEntry, error: unknown): false {
+    if (!(error instanceof FileChangedError)) throw error;
+    this.contents.delete(path);
+    return false;
   }
 
-  async #addLarge(reading: FileReading): Promise<void> {
-    const parts: (Part | PendingPart)[] = [];
-    for (;;) {
-      // A frame is compressed while the next is read: each needs a buffer of its own.
-      const chunk = reading.next(Buffer.allocUnsafe(chunkSize));
-      if (chunk === null) break;
-      parts.push(await this.#addChunk(chunk));
-      await this.#breathe();
-    }
-    const { sha256 } = reading.content;
-    if (this.#where(sha256) === undefined) this.#files.set(sha256, parts);
-  }
-
-  async #addChunk(chunk: Buffer): Promise<Part | PendingPart> {
+  #addChunk(buffer: Buffer, chunk: Buffer): Part {
     const sha256 = hash("sha256", chunk);
-    const known = this.#known.chunk(sha256);
-    if (known !== undefined) return { frame: known, offset: 0, length: chunk.length };
-    const packed = this.#chunks.get(sha256) ?? (await this.#writer.addChunk(chunk, sha256));
-    this.#chunks.set(sha256, packed);
-    return packed;
+    const frame = this.#known.chunk(sha256);
+    const there = frame === undefined ? this.#chunks.get(sha256) : { frame, offset: 0, length: chunk.length };
+    if (there !== undefined) {
+      this.#writer.give(buffer);
+      return there;
+    }
+    const part = this.#writer.addChunk(buffer, chunk.length, sha256);
+    this.#chunks.set(sha256, part);
+    return part;
   }
 
   async #breathe(): Promise<void> {
     if (this.#pace.due) await this.#pace.rest(this.#describe);
   }
-}
-
-function settled({ frame, offset, length }: Part | PendingPart): Part {
-  if (frame === null) throw new Error("a frame is still open");
-  return { frame: frame satisfies Frame, offset, length };
 }

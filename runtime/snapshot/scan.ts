@@ -1,14 +1,15 @@
 import { resolve } from "node:path";
 import { formatSize } from "../units";
 import { requirePlace } from "./check-environment";
-import { type ContentPlace, chunkSize, FileChangedError, type FileContent, FileReading } from "./content";
+import { type ContentPlace, chunkSize, FileChangedError, FileReading } from "./content";
+import { Contents } from "./contents";
 import { Pace } from "./pace";
 import { partsOf } from "./parts";
 import { isWithin } from "./paths";
 import { defaultIndexFile, StatIndex } from "./stat-index";
 import { surveyOf } from "./summary";
 import type { TreeEntry } from "./tree-entry";
-import type { Scan, ScanRequest } from "./types";
+import type { CountedEntry, Scan, ScanRequest } from "./types";
 import { type Tree, walk } from "./walk";
 
 /** Times that a scan looks again when files change under it, before it takes the last look. */
@@ -39,8 +40,19 @@ export async function scan(request: ScanRequest): Promise<Scan> {
   }
   const survey = surveyOf({ root, parts, mode, tree, contents: reader.contents });
   const remarks = [...survey.remarks, ...saveIndex(index, parts.models)];
-  const { summary, pluginHashes, counted } = survey;
-  return { summary, pluginHashes, counted, bytesRead: reader.bytesRead, remarks };
+  const { summary, pluginHashes } = survey;
+  let counted: readonly CountedEntry[] | undefined;
+  return {
+    summary,
+    pluginHashes,
+    // Only a comparison needs them, and they take longer than all the rest of a scan that finds nothing changed.
+    get counted() {
+      counted ??= [...survey.counted()];
+      return counted;
+    },
+    bytesRead: reader.bytesRead,
+    remarks,
+  };
 }
 
 /** The files whose content has to be known: all that travel, and models where they are locked. */
@@ -63,7 +75,7 @@ export function saveIndex(index: StatIndex, unseen: string): string[] {
 }
 
 class ContentReader {
-  readonly contents = new Map<string, FileContent>();
+  readonly contents: Contents;
   bytesRead = 0;
   readonly #index: StatIndex;
   readonly #place: ContentPlace;
@@ -72,6 +84,7 @@ class ContentReader {
 
   constructor(index: StatIndex, place: ContentPlace, watch: ScanRequest) {
     this.#index = index;
+    this.contents = new Contents(index.table);
     this.#place = place;
     this.#pace = new Pace(watch);
   }
@@ -96,8 +109,7 @@ class ContentReader {
           this.bytesRead += chunk.length;
           if (this.#pace.due) await this.#pace.rest(() => `read ${formatSize(this.bytesRead)}`);
         }
-        this.contents.set(entry.path, reading.content);
-        this.#index.note(entry, reading.content, readAt);
+        this.contents.set(entry.path, this.#index.note(entry, reading.content, readAt));
         return true;
       } finally {
         reading.close();

@@ -138,8 +138,11 @@ export class TravelRules {
   }
 }
 
+/** The names that {@link credentialPaths} ends in: most paths need not be looked at any closer. */
+const credentialNames = /token|^(credentials|gcloud|config|config\.json)$/i;
+
 function isCredential(path: string, name: string, isFolder: boolean): boolean {
-  if (credentialPaths.test(path)) return true;
+  if (credentialNames.test(name) && credentialPaths.test(path)) return true;
   if (isFolder) return credentialFolders.has(name);
   return credentialFiles.has(name) || (name.startsWith(".env.") && !harmlessEnvFiles.test(name));
 }

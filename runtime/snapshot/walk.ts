@@ -30,13 +30,19 @@ export async function walk(request: WalkRequest): Promise<Tree> {
   return new Walk(request).run();
 }
 
-interface Visit {
+interface Folder {
   readonly path: string;
-  readonly names: readonly string[];
   readonly part: Part;
   readonly counts: boolean;
   /** Identities of the folders above, where links are followed and could lead round in a circle. */
   readonly above: readonly string[];
+}
+
+/** What a folder holds and what is to be looked through in it, in the order of full paths. */
+type Item = { readonly key: string } & ({ readonly entry: TreeEntry } | { readonly folder: Folder & Named });
+
+interface Named {
+  readonly names: readonly string[];
 }
 
 type Kind = Pick<TreeEntry, "counts" | "followed">;
@@ -48,7 +54,9 @@ class Walk {
   readonly #rules: TravelRules;
   readonly #roots: ReadonlyMap<string, Part>;
   readonly #pace: Pace;
-  readonly #entries = new Map<string, TreeEntry>();
+  readonly #entries: TreeEntry[] = [];
+  /** Folder → its place among the entries. */
+  readonly #folders = new Map<string, number>();
   readonly #models: TreeEntry[] = [];
   readonly #remarks: string[] = [];
   readonly #credentials: string[] = [];
@@ -68,7 +76,8 @@ class Walk {
     // A part inside a folder that stays out, or inside another part, is a start of its own: it travels in any case.
     for (const part of partNames) await this.#start(part);
     this.#addFile(ignoreFile, false);
-    const entries = [...this.#entries.values()].sort((a, b) => compareBytes(a.path, b.path));
+    // Quick: what one part holds is in order already.
+    const entries = this.#entries.sort((a, b) => compareBytes(a.path, b.path));
     const models = this.#models.sort((a, b) => compareBytes(a.path, b.path));
     if (this.#credentials.length > 0) {
       this.#remarks.push(`left out because they hold credentials: ${shorten(this.#credentials)}`);
@@ -82,78 +91,104 @@ class Walk {
     if (found === null || !found.isDirectory()) return;
     if (part !== "models" || this.#mode === "included") {
       for (const folder of [path, ...foldersAbove(path)]) {
-        if (folder !== "" && !this.#entries.has(folder)) this.#addFolder(folder);
+        if (folder !== "" && !this.#folders.has(folder)) this.#addFolder(folder);
       }
     }
-    const waiting: Visit[] = [{ path, names: this.#names(path), part, counts: true, above: [identity(found)] }];
-    for (let visit = waiting.pop(); visit !== undefined; visit = waiting.pop()) {
-      for (const name of visit.names) {
-        if (this.#pace.due) await this.#pace.rest(() => `scanned ${formatCount(this.#looked, "files")}`);
-        const next = this.#take(visit, name);
-        if (next !== null) waiting.push(next);
-      }
+    const first = { path, names: this.#names(path), part, counts: true, above: [identity(found)] };
+    const open: Item[][] = [[{ key: path, folder: first }]];
+    for (let items = open.at(-1); items !== undefined; items = open.at(-1)) {
+      const item = items.pop();
+      if (item === undefined) open.pop();
+      else if ("entry" in item) this.#add(item.entry);
+      else open.push(await this.#itemsOf(item.folder));
     }
   }
 
-  /** Notes one name of a folder; returns it where it is a folder to go into. */
-  #take({ path: folder, part, counts, above }: Visit, name: string): Visit | null {
+  /** The last first. */
+  async #itemsOf({ path, names, ...inherited }: Folder & Named): Promise<Item[]> {
+    const items: Item[] = [];
+    for (const name of names) {
+      if (this.#pace.due) await this.#pace.rest(() => `scanned ${formatCount(this.#looked, "files")}`);
+      this.#take(path, name, inherited, items);
+    }
+    return items.sort((a, b) => compareBytes(b.key, a.key));
+  }
+
+  /** Notes one name of a folder, and what is in it where it is one itself. */
+  #take(folder: string, name: string, { part, counts, above }: Omit<Folder, "path">, items: Item[]): void {
     const path = joinPath(folder, name);
-    if (this.#roots.has(path)) return null;
+    if (this.#roots.has(path)) return;
     const followed = part === "models";
     const found = this.#look(path, followed);
     if (found === null) {
       if (followed && this.#look(path, false) !== null) this.#remarks.push(`${path} is a link that leads nowhere`);
-      return null;
+      return;
     }
     this.#looked += 1;
-    const verdict = this.#rules.judge(path, name, found.isDirectory(), part);
+    const isFolder = found.isDirectory();
+    const verdict = this.#rules.judge(path, name, isFolder, part);
     if (verdict === "credential") this.#credentials.push(path);
-    if (verdict === "credential" || verdict === "out") return null;
-    if (followed && found.isDirectory() && above.includes(identity(found))) {
+    if (verdict === "credential" || verdict === "out") return;
+    if (followed && isFolder && above.includes(identity(found))) {
       this.#remarks.push(`${path} leads back to a folder above it and was not followed`);
-      return null;
+      return;
     }
     const kind = { counts: counts && verdict === "counts" && path !== ignoreFile, followed };
-    const names = found.isDirectory() ? this.#names(path) : [];
+    const names = isFolder ? this.#names(path) : [];
     // In the cache, folders come and go with what stays out of them.
     const entry = this.#entryOf(path, found, { ...kind, empty: names.length === 0 && part !== "cache" });
-    if (entry === null) return null;
-    if (!followed) this.#entries.set(path, entry);
-    else this.#addModel(entry, name);
-    if (entry.type !== "directory") return null;
-    return { path, names, part, counts: entry.counts, above: followed ? [...above, identity(found)] : above };
+    if (entry === null) return;
+    if (!followed) items.push({ key: name, entry });
+    else {
+      if (this.#mode === "included") items.push({ key: name, entry });
+      this.#addModel(entry, name);
+    }
+    if (entry.type !== "directory") return;
+    const below = followed ? [...above, identity(found)] : above;
+    items.push({ key: `${name}/`, folder: { path, names, part, counts: entry.counts, above: below } });
+  }
+
+  #add(entry: TreeEntry): void {
+    if (entry.type === "directory") {
+      const place = this.#folders.get(entry.path);
+      if (place !== undefined) {
+        this.#entries[place] = entry;
+        return;
+      }
+      this.#folders.set(entry.path, this.#entries.length);
+    }
+    this.#entries.push(entry);
   }
 
   #addModel(entry: TreeEntry, name: string): void {
-    if (this.#mode === "included") this.#entries.set(entry.path, entry);
-    if (entry.type === "file" && !(entry.stamp.size === 0n && placeholder.test(name))) this.#models.push(entry);
+    if (entry.type === "file" && !(entry.stamp.size === 0 && placeholder.test(name))) this.#models.push(entry);
   }
 
   #addFolder(path: string): void {
     const found = this.#look(path, true);
     if (found === null) return;
     // Whether a part's own folder is there says nothing that its content does not say.
-    this.#entries.set(path, { ...folderEntry(path, found), counts: true, followed: false, empty: false });
+    this.#add(made(path, "directory", found, "", { counts: true, followed: false, empty: false }));
   }
 
   #addFile(path: string, counts: boolean): void {
     const found = this.#look(path, false);
-    if (!found?.isFile() || this.#entries.has(path)) return;
-    this.#entries.set(path, { ...fileEntry(path, found), counts, followed: false, empty: false });
+    if (!found?.isFile() || this.#entries.some((entry) => entry.path === path)) return;
+    this.#add(made(path, "file", found, "", { counts, followed: false, empty: false }));
   }
 
   #entryOf(path: string, found: BigIntStats, kind: Kind & { empty: boolean }): TreeEntry | null {
-    if (found.isDirectory()) return { ...folderEntry(path, found), ...kind };
-    if (found.isFile()) return { ...fileEntry(path, found), ...kind, empty: false };
+    if (found.isFile()) return made(path, "file", found, "", { ...kind, empty: false });
+    if (found.isDirectory()) return made(path, "directory", found, "", kind);
     if (found.isSymbolicLink()) return this.#linkEntry(path, found, kind);
     this.#remarks.push(`${path} is a ${specialKind(found)} and was left out`);
     return null;
   }
 
-  #linkEntry(path: string, found: BigIntStats, { counts, followed }: Kind): TreeEntry | null {
+  #linkEntry(path: string, found: BigIntStats, kind: Kind): TreeEntry | null {
     try {
       const target = readlinkSync(this.#absolute(path));
-      return { path, type: "link", mode: 0o777, stamp: stampOf(found), target, counts, followed, empty: false };
+      return made(path, "link", found, target, { ...kind, empty: false });
     } catch (error) {
       if (vanished(error)) return null;
       throw error;
@@ -195,14 +230,15 @@ class Walk {
   }
 }
 
-function fileEntry(path: string, found: BigIntStats) {
-  const mode = Number(found.mode & 0o777n);
-  return { path, type: "file", mode, stamp: stampOf(found), target: "" } as const;
-}
-
-function folderEntry(path: string, found: BigIntStats) {
-  const mode = Number(found.mode & 0o777n);
-  return { path, type: "directory", mode, stamp: stampOf(found), target: "" } as const;
+function made(
+  path: string,
+  type: TreeEntry["type"],
+  found: BigIntStats,
+  target: string,
+  { counts, followed, empty }: Kind & { empty: boolean },
+): TreeEntry {
+  const mode = Number(found.mode) & 0o777;
+  return { path, type, mode, stamp: stampOf(found), target, counts, followed, empty };
 }
 
 function identity({ dev, ino }: BigIntStats): string {
