@@ -122,8 +122,10 @@ export class S3Connection {
     const identity = await session?.s3.config.credentials().catch(() => undefined);
     const { accessKeyId, secretAccessKey, sessionToken } = { ...this.settings.credentials, ...identity };
     const secrets = [accessKeyId, secretAccessKey, sessionToken].filter((text) => text !== undefined && text !== "");
-    const message = secrets.reduce<string>((text, secret) => text.replaceAll(secret ?? "", "***"), cause.message);
-    return errorOf({ ...cause, message }, kind, operation, this.bucket, state.told());
+    const clean = (told: string) =>
+      secrets.reduce<string>((text, secret) => text.replaceAll(secret ?? "", "***"), told);
+    const told = { ...cause, message: clean(cause.message), code: clean(cause.code) };
+    return errorOf(told, kind, operation, this.bucket, state.told());
   }
 }
 

@@ -23,6 +23,8 @@ export class S3Error extends Error {
   constructor(
     message: string,
     readonly kind: FailureKind,
+    /** As the server, the SDK or Node.js names it, for example `AccessDenied` or `ECONNREFUSED`. */
+    readonly code: string,
   ) {
     super(message);
   }
@@ -172,5 +174,6 @@ export function errorOf(cause: Cause, kind: FailureKind, operation: Operation, b
   return new S3Error(
     `cannot ${operation.verb} ${operation.object}${tries}: ${told}${remedy === undefined ? "" : `; ${remedy}`}`,
     kind,
+    code,
   );
 }

@@ -20,6 +20,7 @@ export function explain(cause: Cause, kind: FailureKind, operation: Operation, b
   if (unknownKeys.has(code)) {
     return "the server does not know these keys; check that access key, secret and session token belong together and to this endpoint";
   }
+  if (code === "NotFound") return "what answers there is not S3, or not this bucket's; check the endpoint";
   if (isOtherRegion(cause)) return otherRegion(cause, bucket);
   if (status === 403 || code === "AccessDenied") return denied(operation, bucket);
   if (/^KMS\./.test(code)) return "check that the key exists, is enabled, and may be used by these credentials";

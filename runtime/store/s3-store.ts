@@ -195,7 +195,8 @@ export class S3Store implements ObjectStore {
     try {
       return await download({ connection: this.#connection, operation, target }, range);
     } catch (error) {
-      if (error instanceof S3Error && error.kind === "missing") throw new ObjectNotFoundError(this.location, key);
+      // By its own code: what is no S3 server answers 404 as well.
+      if (error instanceof S3Error && error.code === "NoSuchKey") throw new ObjectNotFoundError(this.location, key);
       throw error;
     }
   }

@@ -262,7 +262,7 @@ describe.each(s3Servers)("in front of %s", (name) => {
     await expect(reading).rejects.toThrow("the person stopped it");
   });
 
-  test("no more requests are under way at once than connections are allowed", async () => {
+  test("no more connections are made than allowed, and they are used again", async () => {
     const store = newStore({ connections: 3 });
     await store.create("packs/00/00", bytes("content"));
     proxy.forget();
@@ -270,7 +270,7 @@ describe.each(s3Servers)("in front of %s", (name) => {
     await Promise.all(Array.from({ length: 20 }, () => store.get("packs/00/00")));
 
     expect(proxy.seen).toHaveLength(20);
-    expect(proxy.mostAtOnce).toBe(3);
+    expect(new Set(proxy.seen.map(({ port }) => port)).size).toBeLessThanOrEqual(3);
   });
 
   test("a conflict is tried again; one at the end of an upload begins another upload", async () => {

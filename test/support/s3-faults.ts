@@ -41,6 +41,8 @@ export interface Seen {
   readonly headers: IncomingMessage["headers"];
   /** From 1 on. */
   readonly number: number;
+  /** Tells the connections apart by which requests came. */
+  readonly port: number | undefined;
 }
 
 export interface FaultyProxy {
@@ -51,8 +53,6 @@ export interface FaultyProxy {
   readonly seen: readonly Seen[];
   /** Bytes of bodies of answers that were sent on. */
   readonly bytesSent: number;
-  /** Requests that were under way at once, at most. */
-  readonly mostAtOnce: number;
   readonly forget: () => void;
   readonly stop: () => Promise<void>;
 }
@@ -61,16 +61,11 @@ export interface FaultyProxy {
 export async function startFaultyProxy(target: string): Promise<FaultyProxy> {
   const upstream = new URL(target);
   let seen: Seen[] = [];
-  let [bytesSent, now, mostAtOnce] = [0, 0, 0];
+  let bytesSent = 0;
   const server = createServer((incoming, answer) => {
     const { method = "", url = "", headers } = incoming;
-    const one: Seen = { method, url, headers, number: seen.length + 1 };
+    const one: Seen = { method, url, headers, number: seen.length + 1, port: incoming.socket.remotePort };
     seen.push(one);
-    now += 1;
-    mostAtOnce = Math.max(mostAtOnce, now);
-    answer.once("close", () => {
-      now -= 1;
-    });
     const count = (bytes: number) => {
       bytesSent += bytes;
     };
@@ -88,12 +83,9 @@ export async function startFaultyProxy(target: string): Promise<FaultyProxy> {
     get bytesSent() {
       return bytesSent;
     },
-    get mostAtOnce() {
-      return mostAtOnce;
-    },
     forget: () => {
       seen = [];
-      [bytesSent, mostAtOnce] = [0, 0];
+      bytesSent = 0;
     },
     stop: async () => {
       server.closeAllConnections();
