@@ -25,6 +25,7 @@ await main(async () => {
   if (command === "output") {
     return foreground("pulumi", ["stack", "output", "--json", ...args], { cwd: root, env });
   }
-  const unattended = asking.has(command) && !process.stdin.isTTY && !args.some((arg) => arg === "--yes" || arg === "-y");
+  const unattended =
+    asking.has(command) && !process.stdin.isTTY && !args.some((arg) => arg === "--yes" || arg === "-y");
   return foreground("pulumi", [command, ...(unattended ? ["--yes"] : []), ...args], { cwd: root, env });
 });

@@ -1,6 +1,17 @@
 // The Pulumi CLI: the one on PATH, else npm's wrapper where that can download, else built from pinned Go modules.
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+
 import { createHash } from "node:crypto";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { cache, root } from "./paths.mjs";
@@ -75,11 +86,23 @@ function build(env) {
   try {
     const engine = readFileSync(join(sources, "engine", "go.mod"), "utf8");
     const version = /github\.com\/pulumi\/pulumi\/pkg\/v3 (v\S+)/.exec(engine)?.[1];
-    say(`building pulumi ${version} and its Node.js language host from Go modules (once; about five minutes on two cores)`);
+    say(
+      `building pulumi ${version} and its Node.js language host from Go modules (once; about five minutes on two cores)`,
+    );
     const link = `-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=${version}`;
     const programs = [
-      ["engine", "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", "pulumi", ["-tags", "osusergo,grpcnotrace", "-ldflags", link]],
-      ["host", "github.com/pulumi/pulumi/sdk/v3/nodejs/cmd/pulumi-language-nodejs", "pulumi-language-nodejs", ["-ldflags", "-s -w"]],
+      [
+        "engine",
+        "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+        "pulumi",
+        ["-tags", "osusergo,grpcnotrace", "-ldflags", link],
+      ],
+      [
+        "host",
+        "github.com/pulumi/pulumi/sdk/v3/nodejs/cmd/pulumi-language-nodejs",
+        "pulumi-language-nodejs",
+        ["-ldflags", "-s -w"],
+      ],
     ];
     for (const [part, name, output, flags] of programs) {
       cpSync(join(sources, part), join(scratch, part), { recursive: true });

@@ -6,7 +6,16 @@ import { root } from "./paths.mjs";
 import { run } from "./run.mjs";
 import { say } from "./say.mjs";
 
-const buildInputs = ["package.json", "package-lock.json", "tsconfig.json", "index.ts", "components", "providers", "runtime", "scripts/build.mjs"];
+const buildInputs = [
+  "package.json",
+  "package-lock.json",
+  "tsconfig.json",
+  "index.ts",
+  "components",
+  "providers",
+  "runtime",
+  "scripts/build.mjs",
+];
 
 function* filesOf(path) {
   if (!path.endsWith(".ts") && !path.endsWith(".json") && !path.endsWith(".mjs")) {
@@ -17,7 +26,8 @@ function* filesOf(path) {
 function fingerprint(paths) {
   const hash = createHash("sha256");
   for (const path of paths) {
-    for (const file of filesOf(join(root, path))) hash.update(file.slice(root.length)).update("\0").update(readFileSync(file));
+    for (const file of filesOf(join(root, path)))
+      hash.update(file.slice(root.length)).update("\0").update(readFileSync(file));
   }
   return hash.digest("hex");
 }
