@@ -101,17 +101,24 @@ export class OnlineService extends sdk.ComponentResource {
     const claim = new ServiceClaim(name, { ...claimInputs(name, args), owner: owner(), declarations }, child);
     const afterClaim = { ...child, dependsOn: [claim] };
 
-    const gateway = new Gateway(name, gatewayInputs(name, args), afterClaim);
-    const release = new Release(name, { ...releaseInputs(name, args), owner: owner() }, afterClaim);
+    // A rotation replaces these: protecting the service protects its claim, gateway and traffic, and does not prevent rotations.
+    const rotating = { ...child, protect: false };
+
+    const gateway = new Gateway(name, { ...gatewayInputs(name, args), owner: owner() }, afterClaim);
+    const release = new Release(
+      name,
+      { ...releaseInputs(name, args), owner: owner() },
+      { ...rotating, dependsOn: [claim] },
+    );
     const common = { ...addressOf(name, args), release: release.id };
-    const instances = new Instances(name, { ...common, count: args.scaling.count }, child);
+    const instances = new Instances(name, { ...common, count: args.scaling.count }, rotating);
     // Drained instances need the gateway to the end, so it goes after the gate.
     const gate = new HealthGate(
       name,
       { ...common, ...gateInputs(args) },
-      { ...child, dependsOn: [instances, gateway] },
+      { ...rotating, dependsOn: [instances, gateway] },
     );
-    new TrafficSwitch(name, common, { ...child, dependsOn: [gate, gateway] });
+    new TrafficSwitch(name, { ...common, owner: owner() }, { ...child, dependsOn: [gate, gateway] });
 
     this.url = gateway.url;
     this.release = release.id;
@@ -152,7 +159,8 @@ function gatewayInputs(name: string, args: OnlineServiceArgs): pulumi.Inputs {
   };
 }
 
-function hashes(keys: readonly string[]): readonly string[] {
+export function hashes(keys: readonly string[]): readonly string[] {
+  if (keys.length === 0) throw new Error("gateway.apiKeys has no key: name one, or leave it out to let everybody in");
   const tooShort = keys.findIndex((key) => key.length < shortestKey);
   if (tooShort !== -1) {
     throw new Error(`gateway.apiKeys[${tooShort}] is shorter than ${shortestKey} characters: it could be guessed`);

@@ -44,7 +44,8 @@ export class Snapshot extends sdk.ComponentResource {
     const content = new SnapshotContent(
       name,
       { environment, store, models, publish, workstation: workstation?.declaration, owner: owner(), declarations },
-      { parent: this, dependsOn: workstation === null ? [] : [workstation] },
+      // Another content replaces it, and deleting it removes no data: there is nothing to protect.
+      { parent: this, protect: false, dependsOn: workstation === null ? [] : [workstation] },
     );
 
     this.reference = content.reference;

@@ -1,12 +1,15 @@
 import { z } from "zod";
 import type { GatewayDeclaration } from "../runtime/supervisor";
 import { durationSchema, sizeSchema } from "../runtime/units";
-import { portSchema } from "./declarations/common";
+import { ownerSchema, portSchema } from "./declarations/common";
+import { requiredService } from "./drain";
 import { lookUpService, serviceShape, supervisorOf } from "./local";
+import { demandOwned, isOwned } from "./ownership";
 import { changed, type ResourceDefinition, unchanged } from "./resource";
 
 const schema = z.object({
   ...serviceShape,
+  owner: ownerSchema,
   port: portSchema.optional(),
   /** SHA-256 of each accepted key, in hex. */
   apiKeyHashes: z.array(z.string()).default([]),
@@ -36,7 +39,11 @@ export const gateway: ResourceDefinition<Inputs, Outputs> = {
     await assertEngine();
     return declare(inputs);
   },
-  delete: async (_id, state) => (await supervisorOf(state)).removeGateway(state.service),
+  delete: async (_id, state, { warn }) => {
+    const supervisor = await supervisorOf(state);
+    const service = await supervisor.service(state.service);
+    if (service === null || isOwned(service, state, warn)) await supervisor.removeGateway(state.service);
+  },
   read: async (_id, state) => {
     const { url } = (await lookUpService(state))?.gateway ?? {};
     return { url: url ?? state.url };
@@ -46,6 +53,8 @@ export const gateway: ResourceDefinition<Inputs, Outputs> = {
 async function declare(inputs: Inputs): Promise<Outputs> {
   const { port = null, apiKeyHashes, maximumBodySize, resultRetention, maximumSpoolSize } = inputs;
   const declaration: GatewayDeclaration = { port, apiKeyHashes, maximumBodySize, resultRetention, maximumSpoolSize };
-  const { url } = await (await supervisorOf(inputs)).declareGateway(inputs.service, declaration);
+  const supervisor = await supervisorOf(inputs);
+  demandOwned(await requiredService(supervisor, inputs.service), inputs);
+  const { url } = await supervisor.declareGateway(inputs.service, declaration);
   return { url };
 }

@@ -4,6 +4,7 @@ import { durationSchema } from "../runtime/units";
 import { DeadlineError, waitFor } from "../runtime/waiting";
 import type { Context } from "./context";
 import { countSchema } from "./declarations/online-service";
+import { instancesOf, isGoing, requiredService, untilDrained } from "./drain";
 import { lookUpService, serviceShape, supervisorOf } from "./local";
 import { changed, type ResourceDefinition, unchanged } from "./resource";
 
@@ -13,8 +14,6 @@ type Inputs = z.output<typeof schema>;
 
 /** Milliseconds between two looks at the instances. */
 const interval = 250;
-/** Milliseconds by which a drain may outlast its deadline until the supervisor has acted on it. */
-const drainMargin = 60_000;
 
 /** Passes when every instance of a release is proven; going away, it waits until their work is done. */
 export const healthGate: ResourceDefinition<Inputs, object> = {
@@ -60,12 +59,6 @@ export const healthGate: ResourceDefinition<Inputs, object> = {
   read: async () => ({}),
 };
 
-function instancesOf({ instances }: ServiceState, release: string): readonly InstanceStatus[] {
-  return instances.filter((instance) => instance.release === release);
-}
-
-const isGoing = ({ phase }: InstanceStatus) => phase === "draining" || phase === "stopping";
-
 /** Whether exactly the wanted instances are there, and all of them proven. */
 function isSettled(service: ServiceState, release: string, count: number): boolean {
   const instances = instancesOf(service, release);
@@ -97,7 +90,7 @@ async function untilSettled(supervisor: SupervisorClient, inputs: Inputs, contex
           count,
         ),
       look: async () => {
-        const state = await required(supervisor, service);
+        const state = await requiredService(supervisor, service);
         instances = instancesOf(state, release);
         const wanted = instances.filter((instance) => !isGoing(instance));
         const failed = wanted.flatMap(({ phase, evidence }) =>
@@ -120,55 +113,20 @@ async function untilSettled(supervisor: SupervisorClient, inputs: Inputs, contex
   context.progress(`${count} of ${count} proven`);
 }
 
-/** Waits until no more than `count` instances are left; fails when the supervisor gave a drain up. */
-async function untilDrained(
-  supervisor: SupervisorClient,
-  service: string,
-  release: string,
-  count: number,
-  { progress, signal }: Context,
-): Promise<void> {
-  let going: readonly InstanceStatus[] = [];
-  const { settings } = await required(supervisor, service);
-  await waitFor({
-    what: `instances of ${release} to finish their work`,
-    deadline: settings.drain.deadline + drainMargin,
-    interval,
-    progress,
-    signal,
-    seen: () => going.map(({ id, phase, queueRemaining }) => `${id} ${phase}, ${queueText(queueRemaining)}`).join("; "),
-    look: async () => {
-      const state = await required(supervisor, service);
-      const instances = instancesOf(state, release);
-      const refused = state.releases.find(({ id }) => id === release)?.drain?.refused;
-      if (refused) throw new Error(drainRefused(release, refused.message));
-      going = instances.filter(isGoing);
-      return instances.length <= count ? true : undefined;
-    },
-  });
-  if (count === 0) progress(`no instance of ${release} is left`);
-}
-
-function drainRefused(release: string, reason: string): string {
-  return `${reason}. The instances of ${release} stay and finish their work; the next pulumi up asks again (drain.onDeadline: "stop" would end them)`;
-}
-
-async function required(supervisor: SupervisorClient, service: string): Promise<ServiceState> {
-  const state = await supervisor.service(service);
-  if (state === null) throw new Error(`the platform has no service ${service} any more`);
-  return state;
-}
-
 /** Records the failure, and takes the instances away: what they hold is needed to try again. */
 async function fail(supervisor: SupervisorClient, { service, release }: Inputs, error: Error): Promise<Error> {
   const detail =
     error instanceof UnhealthyError ? error.evidence.map(({ reason }) => reason).join("; ") : error.message;
-  const state = await supervisor.service(service);
-  const serving = state?.serving ?? null;
-  await supervisor.recordEvent(service, release, "failed", detail);
-  await supervisor.setCount(service, release, 0);
-  const consequence = serving === null ? "the service has no release that serves" : `traffic stays on ${serving}`;
-  return new Error(`release ${release} is not healthy; ${consequence}\n${error.message}`, { cause: error });
+  try {
+    const serving = (await supervisor.service(service))?.serving ?? null;
+    await supervisor.recordEvent(service, release, "failed", detail);
+    await supervisor.setCount(service, release, 0);
+    const consequence = serving === null ? "the service has no release that serves" : `traffic stays on ${serving}`;
+    return new Error(`release ${release} is not healthy; ${consequence}\n${error.message}`, { cause: error });
+  } catch (second) {
+    const left = `its instances could not be taken away and stay: ${(second as Error).message}`;
+    return new Error(`release ${release} is not healthy; ${left}\n${error.message}`, { cause: error });
+  }
 }
 
 function summarize(instances: readonly InstanceStatus[], count: number): string {
@@ -178,8 +136,6 @@ function summarize(instances: readonly InstanceStatus[], count: number): string 
     .map(({ id, phase, detail }) => `${id} ${phase}${detail ? ` (${detail})` : ""}`);
   return [`${proven} of ${count} proven`, ...others].join("; ");
 }
-
-const queueText = (remaining: number | null) => (remaining === null ? "not answering" : `${remaining} in its queue`);
 
 function describe({ instance, phase, reason, traceback, logTail }: Evidence): string {
   const lines = [`instance ${instance} failed while ${phase}: ${reason}`];

@@ -1,6 +1,13 @@
 import { resolve } from "node:path";
 import { z } from "zod";
-import { connectSupervisor, findSupervisor, type ServiceState, type SupervisorClient } from "../runtime/supervisor";
+import {
+  connectSupervisor,
+  findSupervisor,
+  readServiceRecords,
+  type ServiceRecord,
+  type ServiceState,
+  type SupervisorClient,
+} from "../runtime/supervisor";
 
 /** Inputs of every resource of the local platform. */
 export const localShape = {
@@ -30,4 +37,9 @@ export function runningSupervisorOf({ directory }: { readonly directory: string 
 /** A service as the supervisor has it, or null when there is no such service or nothing runs. */
 export async function lookUpService(address: ServiceAddress): Promise<ServiceState | null> {
   return (await (await runningSupervisorOf(address))?.service(address.service)) ?? null;
+}
+
+/** A service as the platform's folder records it, whether or not anything runs. */
+export function recordedService({ directory, service }: ServiceAddress): ServiceRecord | undefined {
+  return readServiceRecords(resolve(directory)).find(({ name }) => name === service);
 }

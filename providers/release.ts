@@ -1,9 +1,9 @@
 import { resolve } from "node:path";
 import { z } from "zod";
-import type { ReleaseSpec } from "../runtime/supervisor";
+import type { ReleaseSpec, ServiceRecord } from "../runtime/supervisor";
 import { argumentsSchema, environmentVariablesSchema, ownerSchema } from "./declarations/common";
 import { healthSchema, pinProblems, readWorkflow, workflowSchema } from "./declarations/online-service";
-import { lookUpService, serviceShape, supervisorOf } from "./local";
+import { recordedService, serviceShape, supervisorOf } from "./local";
 import { type ResourceDefinition, unchanged } from "./resource";
 import { isUnknown } from "./unknown";
 
@@ -40,9 +40,10 @@ export const release: ResourceDefinition<Inputs, Outputs> = {
   },
   live: async (id, state) => {
     // A platform that does not run is mended by its instances; one that has lost the release needs another.
-    const service = await lookUpService(state);
-    const lost = service !== null && !service.releases.some((known) => known.id === id && !isRemoved(known));
-    return lost ? { changes: true, replaces: ["service"] } : unchanged;
+    const service = recordedService(state);
+    const own = service?.releases.find((known) => known.id === id);
+    const usable = service !== undefined && own !== undefined && !isRemoved(own) && !isOvertaken(service, own);
+    return usable ? unchanged : { changes: true, replaces: ["service"] };
   },
   create: async (inputs, { assertEngine }) => {
     const supervisor = await supervisorOf(inputs);
@@ -56,14 +57,18 @@ export const release: ResourceDefinition<Inputs, Outputs> = {
   update: async (_id, { revision }) => ({ revision }),
   delete: async (id, state) => (await supervisorOf(state)).removeRelease(state.service, id),
   read: async (id, state) => {
-    const service = await (await supervisorOf(state)).service(state.service);
-    const known = service?.releases.find((candidate) => candidate.id === id);
+    const known = recordedService(state)?.releases.find((candidate) => candidate.id === id);
     return known === undefined || isRemoved(known) ? null : { revision: known.revision };
   },
 };
 
 function isRemoved({ events }: { readonly events: readonly { readonly event: string }[] }): boolean {
   return events.some(({ event }) => event === "removed" || event === "abandoned");
+}
+
+/** Whether a later release serves, of a stack that had the service meanwhile or of a state that was lost: traffic never moves back to an earlier one. */
+function isOvertaken({ releases, serving }: ServiceRecord, { revision }: ServiceRecord["releases"][number]): boolean {
+  return releases.some((later) => later.id === serving && later.revision > revision);
 }
 
 function specOf(inputs: Inputs): ReleaseSpec {

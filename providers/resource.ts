@@ -27,6 +27,8 @@ export interface ResourceDefinition<I extends CommonInputs, O extends object> {
   readonly check?: (inputs: I, olds: I | null, context: Context) => Promise<Checked<I>>;
   /** Inputs whose change replaces the resource. */
   readonly replaceOn: readonly (keyof I & string)[];
+  /** Whether the old one must be gone before the new one is made. Default: it goes afterwards. */
+  readonly deleteBeforeReplace?: boolean;
   /** Inputs whose change alone is no change at all. */
   readonly ignore?: readonly (keyof I & string)[];
   /** Compares with what is really there; called only when the inputs are the same and known. */
@@ -70,10 +72,11 @@ export function adapt<I extends CommonInputs, O extends object>(
         (name) => !ignored.has(name) && !isEqual(olds[name], news[name]),
       );
       const replaces = differing.filter((name) => (definition.replaceOn as readonly string[]).includes(name));
-      if (differing.length > 0) return { changes: true, replaces, deleteBeforeReplace: false };
+      const { deleteBeforeReplace = false } = definition;
+      if (differing.length > 0) return { changes: true, replaces, deleteBeforeReplace };
       const live = (await definition.live?.(id, olds as unknown as I & O)) ?? unchanged;
       const changes = live.changes || olds.schema !== schemaVersion;
-      return { changes, replaces: [...live.replaces], deleteBeforeReplace: false };
+      return { changes, replaces: [...live.replaces], deleteBeforeReplace };
     },
     create: (inputs: I) =>
       withEngine(inputs.displayUrn, async (context) => {

@@ -1,9 +1,11 @@
-import { resolve } from "node:path";
 import { z } from "zod";
-import { readServiceRecords, type ServiceSettings } from "../runtime/supervisor";
-import { describeOwner, ownerSchema, sameOwner } from "./declarations/common";
+import type { ServiceSettings, SupervisorClient } from "../runtime/supervisor";
+import type { Context } from "./context";
+import { ownerSchema, sameOwner } from "./declarations/common";
 import { drainSchema } from "./declarations/online-service";
-import { serviceShape, supervisorOf } from "./local";
+import { requiredService, untilDrained } from "./drain";
+import { recordedService, serviceShape, supervisorOf } from "./local";
+import { isOwned } from "./ownership";
 import { changed, type ResourceDefinition, unchanged } from "./resource";
 
 const schema = z.object({
@@ -22,9 +24,9 @@ export const serviceClaim: ResourceDefinition<Inputs, { since: string }> = {
   schema,
   replaceOn: ["directory", "service", "owner"],
   ignore: ["takeover"],
-  live: async (_id, { directory, service, owner }) => {
-    const record = readServiceRecords(resolve(directory)).find(({ name }) => name === service);
-    return record !== undefined && sameOwner(record.claim.owner, owner) ? unchanged : changed;
+  live: async (_id, state) => {
+    const record = recordedService(state);
+    return record !== undefined && sameOwner(record.claim.owner, state.owner) ? unchanged : changed;
   },
   create: async (inputs, { assertEngine }) => {
     await assertEngine();
@@ -36,16 +38,35 @@ export const serviceClaim: ResourceDefinition<Inputs, { since: string }> = {
     const { since } = await claim(inputs);
     return { since };
   },
-  delete: async (_id, state) => (await supervisorOf(state)).releaseClaim(state.service, state.owner),
-  read: async (_id, { directory, service, owner }) => {
-    const record = readServiceRecords(resolve(directory)).find(({ name }) => name === service);
-    if (record === undefined) return null;
-    if (sameOwner(record.claim.owner, owner)) return { since: record.claim.since };
-    throw new Error(
-      `service ${service} was taken over by ${describeOwner(record.claim.owner)} at ${record.claim.since}`,
-    );
+  delete: async (_id, state, context) => {
+    const supervisor = await supervisorOf(state);
+    const service = await supervisor.service(state.service);
+    if (service === null || !isOwned(service, state, context.warn)) return;
+    await removeLeftOvers(supervisor, state.service, context);
+    await context.assertEngine();
+    await supervisor.releaseClaim(state.service, state.owner);
+  },
+  // A claim that another stack has now is gone, as far as this one is concerned.
+  read: async (_id, state) => {
+    const record = recordedService(state);
+    if (record === undefined || !sameOwner(record.claim.owner, state.owner)) return null;
+    return { since: record.claim.since };
   },
 };
+
+/**
+ * Lets the instances go that no resource knows: of a stack that the service was taken over from, or of a state that was lost.
+ * By now this stack's own are gone. What still serves stays, and so does then the claim.
+ */
+async function removeLeftOvers(supervisor: SupervisorClient, service: string, context: Context): Promise<void> {
+  const { instances, serving } = await requiredService(supervisor, service);
+  for (const release of new Set(instances.map(({ release }) => release))) {
+    if (release === serving) continue;
+    await context.assertEngine();
+    await supervisor.setCount(service, release, 0);
+    await untilDrained(supervisor, service, release, 0, context);
+  }
+}
 
 async function claim(inputs: Inputs) {
   const supervisor = await supervisorOf(inputs);

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { z } from "zod";
-import type { WorkstationDeclaration, WorkstationState } from "../runtime/supervisor";
+import { readWorkstationRecords, type WorkstationDeclaration, type WorkstationState } from "../runtime/supervisor";
 import { durationSchema } from "../runtime/units";
 import { waitFor } from "../runtime/waiting";
 import type { Context } from "./context";
@@ -39,6 +39,8 @@ const stopMargin = 60_000;
 export const workstation: ResourceDefinition<Inputs, Outputs> = {
   schema,
   replaceOn: ["directory", "workstation", "owner"],
+  // Two servers on one environment would write to the same folders.
+  deleteBeforeReplace: true,
   ignore: ["startTimeout"],
   live: async (_id, state) => {
     const live = await (await runningSupervisorOf(state))?.workstation(state.workstation);
@@ -53,8 +55,8 @@ export const workstation: ResourceDefinition<Inputs, Outputs> = {
     await (await supervisorOf(state)).removeWorkstation(state.workstation);
   },
   read: async (_id, state) => {
-    const live = await (await supervisorOf(state)).workstation(state.workstation);
-    return live === null ? null : { url: live.url };
+    const known = readWorkstationRecords(resolve(state.directory)).some(({ name }) => name === state.workstation);
+    return known ? { url: state.url } : null;
   },
 };
 

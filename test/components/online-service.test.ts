@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
+import { hashes } from "../../components/online-service";
 import { fixed, local, OnlineService } from "../../index";
 import { waitFor } from "../../runtime/waiting";
 import { recordDeclarations, secret, valueIn } from "../support/recording-mocks";
@@ -88,6 +89,7 @@ describe("an online service declares", () => {
     expect(dependsOn).toEqual(["ServiceClaim studio"]);
     expect(inputs).toEqual({
       ...address,
+      owner,
       port: 8080,
       apiKeyHashes: secret([createHash("sha256").update("0123456789abcdef").digest("hex")]),
       maximumBodySize: "50 MiB",
@@ -125,9 +127,31 @@ describe("an online service declares", () => {
       dependsOn: ["Gateway studio", "Instances studio", "Release studio"],
     });
     expect(recording.find("TrafficSwitch", "studio")).toMatchObject({
-      inputs: { ...address, release: id, displayUrn: displayUrn("TrafficSwitch") },
+      inputs: { ...address, owner, release: id, displayUrn: displayUrn("TrafficSwitch") },
       dependsOn: ["Gateway studio", "HealthGate studio", "Release studio"],
     });
+  });
+
+  test("what a rotation replaces as unprotected, also under a protected parent; the rest as its parent says", async () => {
+    new OnlineService(
+      "guarded",
+      { platform: local({ directory: ".comfyui" }), snapshot: `/store#sha256:${"a".repeat(64)}`, scaling: fixed(1) },
+      { protect: true },
+    );
+    await waitFor({
+      what: "the switch of the protected service",
+      deadline: 10_000,
+      look: () => recording.declared.find(({ type, name }) => type.endsWith(":TrafficSwitch") && name === "guarded"),
+    });
+    const protection = (type: string) => recording.find(type, "guarded").protect;
+    expect(["Release", "Instances", "HealthGate"].map(protection)).toEqual([false, false, false]);
+    expect(["OnlineService", "ServiceClaim", "Gateway", "TrafficSwitch"].map(protection)).toEqual(
+      Array.from({ length: 4 }, () => true),
+    );
+  });
+
+  test("no gateway with an empty list of keys, which would let everybody in", () => {
+    expect(() => hashes([])).toThrow("gateway.apiKeys has no key");
   });
 
   test("the gateway's address as its own", () => {

@@ -15,6 +15,25 @@ export interface Run {
   readonly output: string;
 }
 
+/** A run that is under way. */
+export interface StartedRun {
+  readonly ended: Promise<Run>;
+  /** Ends the engine with SIGKILL, and nothing that it started. */
+  kill(): Promise<void>;
+}
+
+/** What `pulumi stack export` prints, as far as tests look at it. */
+export interface StackState {
+  readonly deployment: {
+    readonly resources: readonly {
+      readonly urn: string;
+      readonly type: string;
+      readonly inputs?: Readonly<Record<string, unknown>>;
+      readonly outputs?: Readonly<Record<string, unknown>>;
+    }[];
+  };
+}
+
 /** What `defaultProgram` declares; `service` and the others are passed on to `ComfyUIProject`. */
 export interface ProjectDeclaration {
   readonly count: number;
@@ -24,7 +43,7 @@ export interface ProjectDeclaration {
 }
 
 /** Health settings by which a test does not wait longer than it has to. */
-export const quickHealth = { stableFor: "200ms", timeout: "60s", startTimeout: "30s" };
+export const quickHealth = { stableFor: "200ms", timeout: "180s", startTimeout: "90s" };
 
 const defaultProgram = `
 const { readFileSync } = require("node:fs");
@@ -42,9 +61,10 @@ module.exports = {
 
 /** A Pulumi project in a folder of its own, run by the real engine with a local backend. */
 export class PulumiProject implements AsyncDisposable {
-  readonly stack = "test";
-
-  private constructor(readonly folder: string) {}
+  private constructor(
+    readonly folder: string,
+    readonly stack = "test",
+  ) {}
 
   static create({ program = defaultProgram, name = "engine-test" } = {}): PulumiProject {
     const project = new PulumiProject(mkdtempSync(join(tmpdir(), "pulumi-comfyui-engine-")));
@@ -56,12 +76,23 @@ export class PulumiProject implements AsyncDisposable {
     mkdirSync(join(folder, "node_modules"));
     symlinkSync(join(repository, "node_modules/@pulumi"), join(folder, "node_modules/@pulumi"));
     symlinkSync(repository, join(folder, "node_modules/pulumi-comfyui"));
-    execFileSync("pulumi", ["stack", "init", project.stack, "--non-interactive"], {
-      cwd: folder,
-      env: project.environmentVariables,
+    project.makeStack();
+    return project;
+  }
+
+  /** Another stack of the same project. What it declares shares folders with this one's. */
+  withStack(name: string): PulumiProject {
+    const other = new PulumiProject(this.folder, name);
+    other.makeStack();
+    return other;
+  }
+
+  private makeStack(): void {
+    execFileSync("pulumi", ["stack", "init", this.stack, "--non-interactive"], {
+      cwd: this.folder,
+      env: this.environmentVariables,
       stdio: "pipe",
     });
-    return project;
   }
 
   get environmentVariables(): NodeJS.ProcessEnv {
@@ -117,24 +148,37 @@ export class PulumiProject implements AsyncDisposable {
 
   /** Runs `pulumi`, without a terminal; never throws for what the command says. */
   run(...args: readonly string[]): Promise<Run> {
-    return new Promise((done, failed) => {
-      const child = spawn("pulumi", [...args, "--non-interactive"], {
-        cwd: this.folder,
-        env: this.environmentVariables,
-        stdio: ["ignore", "pipe", "pipe"],
-      });
-      let stdout = "";
-      let output = "";
-      child.stdout.setEncoding("utf8").on("data", (text: string) => {
-        stdout += text;
-        output += text;
-      });
-      child.stderr.setEncoding("utf8").on("data", (text: string) => {
-        output += text;
-      });
+    return this.start(...args).ended;
+  }
+
+  /** Starts `pulumi`, for a test that does something to it meanwhile. */
+  start(...args: readonly string[]): StartedRun {
+    const child = spawn("pulumi", [...args, "--non-interactive"], {
+      cwd: this.folder,
+      env: this.environmentVariables,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let stdout = "";
+    let output = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
+      output += text;
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+    });
+    const exited = new Promise<void>((done) => child.once("exit", () => done()));
+    const ended = new Promise<Run>((done, failed) => {
       child.once("error", failed);
       child.once("close", (code) => done({ code, stdout, output }));
     });
+    return {
+      ended,
+      kill: async () => {
+        child.kill("SIGKILL");
+        await exited;
+      },
+    };
   }
 
   preview(...args: readonly string[]): Promise<Run> {
@@ -153,6 +197,13 @@ export class PulumiProject implements AsyncDisposable {
 
   async destroy(): Promise<Run> {
     return this.run("destroy", "--yes", "--skip-preview");
+  }
+
+  /** The stack's state, its secrets encrypted. */
+  async state(): Promise<StackState> {
+    const { code, stdout, output } = await this.run("stack", "export");
+    if (code !== 0) throw new Error(output);
+    return JSON.parse(stdout);
   }
 
   async outputs(): Promise<Readonly<Record<string, string>>> {

@@ -12,6 +12,8 @@ export interface Declared {
   readonly dependsOn: readonly string[];
   readonly aliases: number;
   readonly provider: string;
+  /** Null when it is left to the parent. */
+  readonly protect: boolean | null;
 }
 
 /** The part of the SDK's registration request that is recorded. */
@@ -20,6 +22,8 @@ interface Registration {
   getName(): string;
   getParent(): string;
   getProvider(): string;
+  hasProtect(): boolean;
+  getProtect(): boolean;
   getDependenciesList(): readonly string[];
   getAliasesList(): readonly unknown[];
   getObject(): { toJavaScript(): Record<string, unknown> } | undefined;
@@ -67,6 +71,7 @@ export function recordDeclarations(outputs: Readonly<Record<string, Record<strin
       dependsOn: request.getDependenciesList().map(label).sort(),
       aliases: request.getAliasesList().length,
       provider: request.getProvider(),
+      protect: request.hasProtect() ? request.getProtect() : null,
     });
     return register(request, done);
   };
