@@ -36,7 +36,10 @@ export function parse<T>(
   if (result.success) return { value: result.data, problems: [] };
   const problems = result.error.issues
     .filter((issue) => !isUnknown(valueAt(value, issue.path)))
-    .map((issue) => ({ path: propertyPath(path, issue.path), reason: reasonOf(issue) }));
+    .map((issue) => {
+      const where = propertyPath(path, issue.path);
+      return { path: where, reason: reasonOf(issue, mayBeSecret.test(where)) };
+    });
   return { value: undefined, problems };
 }
 
@@ -47,8 +50,11 @@ function propertyPath(start: string, path: readonly PropertyKey[]): string {
   }, start);
 }
 
-function reasonOf({ code, message, input }: z.core.$ZodIssue): string {
-  if (input === undefined || code === "custom" || code === "unrecognized_keys") return message;
+/** Properties whose values are not printed: a provider is not told which of them are secret. */
+const mayBeSecret = /^(environmentVariables|apiKeyHashes)\b/;
+
+function reasonOf({ code, message, input }: z.core.$ZodIssue, hide: boolean): string {
+  if (hide || input === undefined || code === "custom" || code === "unrecognized_keys") return message;
   return `${message}, found ${JSON.stringify(input)?.slice(0, 200)}`;
 }
 
