@@ -63,6 +63,7 @@ class Daemon {
     if (left !== null) rmSync(left.socket, { force: true });
     journal(`supervisor ${about.version} (process ${about.pid}) looks after ${folders.directory}`);
     const platform = await Platform.load(folders, journal);
+    if (platform.empty) this.endUnrecorded();
     const shutdown = async () => {
       journal("is told to end, and ends all processes");
       await platform.halt();
@@ -76,6 +77,7 @@ class Daemon {
       await pause(interval, end);
       if (end.aborted) break;
       if (!this.lock.held) {
+        // Somebody has removed the directory's content.
         if (!platform.recorded) return this.abandon();
         this.lock.renew();
       }
@@ -103,9 +105,14 @@ class Daemon {
       writeJson(folders.presence, { ...about, identity: lock.identity, socket: this.socket } satisfies Presence);
   }
 
-  /** Somebody has removed the directory's content: what it said of the processes is lost, so nobody else would ever end them. */
+  /** What the directory said of its processes is lost, so nobody else would ever end them. */
+  private endUnrecorded(): void {
+    const { services, workstations } = this.folders;
+    for (const identity of [services, workstations].flatMap(findMarkedBelow)) send(identity, "SIGKILL");
+  }
+
   private abandon(): void {
-    for (const identity of findMarkedBelow(this.folders.directory)) send(identity, "SIGKILL");
+    this.endUnrecorded();
     if (this.socket !== null) rmSync(this.socket, { force: true });
   }
 
