@@ -1,6 +1,7 @@
 export { checkEnvironment } from "./check-environment";
 export { type Difference, explainDifference } from "./explain";
 export { type LastPacked, readLastPacked } from "./last-packed";
+export { type RestoreLimits, usualLimits } from "./limits";
 export { pack } from "./pack";
 export { type Packs, type PrunedSnapshot, type PruneRequest, type Pruning, prune } from "./prune";
 export { pruneWait } from "./prune-wait";

@@ -5,6 +5,7 @@ import { constants, createZstdCompress, createZstdDecompress } from "node:zlib";
 import { z } from "zod";
 import { ObjectNotFoundError, type ObjectStore } from "../store";
 import {
+  type FileRecord,
   type FrameRecord,
   headSchema,
   isSafePath,
@@ -22,6 +23,8 @@ export interface Manifest {
   readonly packs: readonly PackRecord[];
   readonly frames: readonly FrameRecord[];
   readonly entries: readonly ManifestEntry[];
+  /** Set where entries were left out on purpose. */
+  readonly partial?: true;
 }
 
 /** A manifest whose entries are made while they are written. */
@@ -30,7 +33,9 @@ export interface ManifestToWrite extends Omit<Manifest, "entries"> {
 }
 
 /** Bytes. A line holds one entry; the head may list very many models. Longer ones are no manifest. */
-const longestLine = 256 * 1024 * 1024;
+const longestLine = 64 * 1024 * 1024;
+/** Records and parts of files that are kept in memory; a terabyte in frames of 1 MiB has a million of either. */
+const mostRecords = 5_000_000;
 /** All that tells records apart. */
 const typeSchema = z.object({ type: z.string() });
 /** Characters that are compressed at a time. */
@@ -76,11 +81,14 @@ export async function readManifestPacks(store: ObjectStore, digest: string): Pro
   return packs;
 }
 
-/** The whole manifest, verified: its digest, the form of each record, and that no path can lead out of the target. */
-export async function readManifest(store: ObjectStore, digest: string): Promise<Manifest> {
+/**
+ * The whole manifest, verified: its digest, the form of each record, and that no path can lead out of the target. `entries` is how
+ * many are expected at most; one with very many more is refused before it fills the memory.
+ */
+export async function readManifest(store: ObjectStore, digest: string, entries = mostRecords / 5): Promise<Manifest> {
   const name = nameOfManifest(store, digest);
   const bytes = await fetch(store, digest);
-  const builder = new ManifestBuilder(name);
+  const builder = new ManifestBuilder(name, Math.max(mostRecords, 5 * entries));
   for await (const line of linesOf(bytes, name)) builder.add(line);
   return builder.build();
 }
@@ -92,10 +100,14 @@ class ManifestBuilder {
   readonly #entries: ManifestEntry[] = [];
   readonly #folders = new Set([""]);
   readonly #name: string;
+  readonly #most: number;
   #line = 0;
+  #parts = 0;
+  #bytes = 0;
 
-  constructor(name: string) {
+  constructor(name: string, most: number) {
     this.#name = name;
+    this.#most = most;
   }
 
   add(line: string): void {
@@ -105,6 +117,8 @@ class ManifestBuilder {
       return;
     }
     const record = parseRecord(line, recordSchema, this.#name, this.#line);
+    if (record.type === "file") this.#parts += record.parts.length;
+    if (this.#line + this.#parts > this.#most) throw this.#wrong(`is one of more than ${this.#most}, the limit`);
     if (record.type === "pack") this.#packs.push(record);
     else if (record.type === "frame") this.#addFrame(record);
     else this.#addEntry(record as ManifestEntry);
@@ -112,6 +126,12 @@ class ManifestBuilder {
 
   build(): Manifest {
     if (this.#head === undefined) throw new DamagedSnapshotError(`${this.#name} is empty`);
+    const { files, bytes } = this.#head.summary;
+    if (files !== this.#entries.length || bytes !== this.#bytes) {
+      throw new DamagedSnapshotError(
+        `${this.#name}: its summary says ${files} entries and ${bytes} bytes, but it has ${this.#entries.length} and ${this.#bytes}`,
+      );
+    }
     return { head: this.#head, packs: this.#packs, frames: this.#frames, entries: this.#entries };
   }
 
@@ -133,20 +153,26 @@ class ManifestBuilder {
     if (!this.#folders.has(parentOf(path)))
       throw this.#wrong(`has the path ${JSON.stringify(path)}, but no such folder`);
     if (entry.type === "directory") this.#folders.add(path);
-    if (entry.type === "link" && entry.target.includes("\0")) throw this.#wrong("has a link's target with a NUL");
-    if (entry.type === "file") this.#checkParts(entry.parts, entry.size);
+    if (entry.type === "link" && entry.target.includes("\0")) {
+      throw this.#wrong(`(${JSON.stringify(path)}) has a link's target with a NUL`);
+    }
+    if (entry.type === "file") this.#checkParts(entry);
     this.#entries.push(entry);
   }
 
-  #checkParts(parts: readonly (readonly [number, number, number])[], size: number): void {
+  #checkParts({ path, parts, size }: FileRecord): void {
+    const name = JSON.stringify(path);
     let sum = 0;
     for (const [number, offset, length] of parts) {
       const frame = this.#frames[number];
-      if (frame === undefined) throw this.#wrong(`names frame ${number}, which is not listed before it`);
-      if (length === 0 || offset + length > frame.size) throw this.#wrong("has a part that lies outside of its frame");
+      if (frame === undefined) throw this.#wrong(`(${name}) names frame ${number}, which is not listed before it`);
+      if (length === 0 || offset + length > frame.size) {
+        throw this.#wrong(`(${name}) has a part that lies outside of its frame`);
+      }
       sum += length;
     }
-    if (sum !== size) throw this.#wrong(`has ${size} bytes, but parts of ${sum}`);
+    if (sum !== size) throw this.#wrong(`(${name}) has ${size} bytes, but parts of ${sum}`);
+    this.#bytes += size;
   }
 
   #wrong(what: string): DamagedSnapshotError {
@@ -181,7 +207,8 @@ function parseRecord<T>(line: string, schema: z.ZodType<T>, name: string, number
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw new DamagedSnapshotError(`${name}: record ${number} is not valid: ${z.prettifyError(parsed.error)}`);
+  const path = typeof value === "object" && value !== null && "path" in value ? ` (${JSON.stringify(value.path)})` : "";
+  throw new DamagedSnapshotError(`${name}: record ${number}${path} is not valid: ${z.prettifyError(parsed.error)}`);
 }
 
 function* recordsOf({ head, packs, frames, entries }: ManifestToWrite): Generator<unknown> {

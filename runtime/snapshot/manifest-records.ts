@@ -146,8 +146,8 @@ export const headSchema = z.object({
   }),
 }) satisfies z.ZodType<ManifestHead>;
 
-/** True for a relative path of plain segments: it cannot lead out of the folder that it is put below. */
+/** True for a relative path of plain segments of valid text: it cannot lead out of the folder that it is put below. */
 export function isSafePath(path: string): boolean {
-  if (path === "" || path.includes("\0") || path.startsWith("/")) return false;
+  if (path === "" || path.includes("\0") || path.startsWith("/") || /\p{Surrogate}/u.test(path)) return false;
   return path.split("/").every((segment) => segment !== "" && segment !== "." && segment !== "..");
 }

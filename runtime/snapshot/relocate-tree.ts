@@ -54,18 +54,11 @@ function replace(path: string, content: Buffer, mode: number): void {
 function dropByteCode(path: string): void {
   if (!path.endsWith(".py")) return;
   const cache = join(parentOf(path), "__pycache__");
+  // A link may lead anywhere: what is there is not the environment's.
+  if (lstatSync(cache, { throwIfNoEntry: false })?.isDirectory() !== true) return;
   const stem = nameOf(path).slice(0, -3);
-  for (const name of namesIn(cache)) {
+  for (const name of readdirSync(cache)) {
     if (name.startsWith(`${stem}.`) && name.endsWith(".pyc")) rmSync(join(cache, name));
-  }
-}
-
-function namesIn(folder: string): readonly string[] {
-  try {
-    return readdirSync(folder);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
   }
 }
 

@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { copyFile, rename } from "node:fs/promises";
 import { join } from "node:path";
+import { explainFullDisk } from "../full-disk";
 import { type ObjectStore, stateOfProcess, uniqueToken } from "../store";
 import { formatSize } from "../units";
 import { type Watch, waitFor } from "../waiting";
@@ -86,7 +87,8 @@ async function provide(request: CachedRestore, entry: string, watch: Partial<Wat
   }
 }
 
-async function make({ manifest, store }: CachedRestore, entry: string, watch: Partial<Watch>): Promise<void> {
+async function make(request: CachedRestore, entry: string, watch: Partial<Watch>): Promise<void> {
+  const { manifest, store } = request;
   const partial = await makePartialFolder(entry);
   try {
     await writeTree(manifest, store, partial, watch);
@@ -95,7 +97,8 @@ async function make({ manifest, store }: CachedRestore, entry: string, watch: Pa
   } catch (error) {
     await removeTree(partial);
     // Another process took the lock of one that seemed dead, and was quicker. Its restore is as good.
-    if (!isTaken(error)) throw error;
+    if (!isTaken(error))
+      throw explainFullDisk(error, request.cache, "the snapshot could not be restored into the cache");
   }
 }
 

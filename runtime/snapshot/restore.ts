@@ -1,8 +1,12 @@
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync } from "node:fs";
 import { rename } from "node:fs/promises";
-import { isAbsolute, join, resolve } from "node:path";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import { explainFullDisk } from "../full-disk";
 import { openStore } from "../store";
+import { refuseCollisions } from "./collisions";
+import { selectEntries } from "./include";
 import { relocateTarget } from "./known-places";
+import { requirePaths, requireWithin, usualLimits } from "./limits";
 import { type Manifest, readManifest } from "./manifest-file";
 import { makePartialFolder } from "./partial-folder";
 import { partsOf } from "./parts";
@@ -17,8 +21,8 @@ import { finishFolders, writeTree } from "./write-tree";
 
 /**
  * Brings a snapshot's environment into a new folder, which gets its name only when everything is there and verified. May be
- * killed and run again at any time. Throws `SnapshotNotFoundError`, `DamagedSnapshotError`, and an error that says what
- * would be right where the target is in use, room is lacking, or the interpreter that the environment needs is not here.
+ * killed and run again at any time. Throws `SnapshotNotFoundError`, `DamagedSnapshotError`, `RestoreRefusedError` for what
+ * exceeds a limit or the target's file system cannot hold, and an error that says what would be right where the target is in use, room is lacking, or the interpreter that the environment needs is not here.
  */
 export async function restore(request: RestoreRequest): Promise<RestoredEnvironment> {
   const { store: where, digest } = parseReference(request.reference);
@@ -27,12 +31,17 @@ export async function restore(request: RestoreRequest): Promise<RestoredEnvironm
   const location = resolve(request.location ?? target);
   requireFree(target);
   const store = openStore(where);
-  const manifest = await readManifest(store, digest);
+  const limits = { ...usualLimits, ...request.limits };
+  const whole = await readManifest(store, digest, limits.entries);
+  const manifest = request.include === undefined ? whole : selectEntries(whole, request.include);
+  requireWithin(manifest, limits);
   const { head } = manifest;
   requireInterpreter(manifest, location);
   const partial = await makePartialFolder(target);
   try {
-    if (request.cache === undefined) await writeTree(manifest, store, partial, request);
+    requirePaths(manifest, partial);
+    refuseCollisions(manifest, partial);
+    if (request.cache === undefined || manifest.partial) await writeTree(manifest, store, partial, request);
     else await writeTreeFromCache({ manifest, digest, store, cache: resolve(request.cache) }, partial, request);
     const rewritten = relocateTree(manifest, partial, location);
     finishFolders(manifest.entries, partial);
@@ -42,17 +51,23 @@ export async function restore(request: RestoreRequest): Promise<RestoredEnvironm
       head,
       location: { root: location, layout: head.layout },
       python: join(location, head.layout.dependencies, "bin", "python"),
+      partial: manifest.partial ? { entries: manifest.entries.length, of: whole.entries.length } : null,
       remarks: [...rewritten, ...platformRemarks(head)],
     };
   } catch (error) {
     await removeTree(partial);
-    throw error;
+    throw explainFullDisk(
+      error,
+      dirname(target),
+      "the snapshot was not restored, and what there was of it was removed",
+    );
   }
 }
 
 function requireFree(target: string): void {
-  const found = statSync(target, { throwIfNoEntry: false });
+  const found = lstatSync(target, { throwIfNoEntry: false });
   if (found === undefined) return;
+  if (found.isSymbolicLink()) throw new Error(`${target} is a link; give a folder that does not exist yet`);
   if (!found.isDirectory()) throw new Error(`${target} is a file; give a folder that does not exist yet`);
   if (readdirSync(target).length > 0) {
     throw new Error(`${target} is not empty; give a folder that does not exist yet, or remove what is in it`);
@@ -60,12 +75,12 @@ function requireFree(target: string): void {
 }
 
 /** A virtual environment is of no use without the interpreter that it was made with. */
-function requireInterpreter({ head, entries }: Manifest, location: string): void {
+function requireInterpreter({ head, entries, partial }: Manifest, location: string): void {
   const bin = joinPath(partsOf(head.layout).dependencies, "bin/python");
   const links = entries.flatMap((entry) =>
     entry.type === "link" && entry.path.startsWith(bin) && isAbsolute(entry.target) ? [entry.target] : [],
   );
-  for (const interpreter of new Set([head.interpreter, ...links])) {
+  for (const interpreter of new Set([partial ? "" : head.interpreter, ...links])) {
     // One that travels with the environment is there once it is restored.
     if (interpreter === "" || relocateTarget(interpreter, head.root, location) !== null) continue;
     if (existsSync(interpreter)) continue;

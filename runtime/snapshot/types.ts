@@ -1,5 +1,6 @@
 import type { EnvironmentLocation, Layout, PluginRecord } from "../environment";
 import type { Watch } from "../waiting";
+import type { RestoreLimits } from "./limits";
 
 /**
  * How a snapshot treats model files. `referenced`: they do not travel; path and size are recorded and checked where an
@@ -146,6 +147,13 @@ export interface RestoreRequest extends Partial<Watch> {
    * rewritten for the location, and where linking is impossible, private copies. Never a link into the store.
    */
   readonly cache?: string;
+  /**
+   * Patterns with the syntax of `.gitignore`: only what matches is restored, and the folders above it. What comes of it is no complete
+   * environment. A cache is not used then.
+   */
+  readonly include?: readonly string[];
+  /** Limits that differ from the usual ones. */
+  readonly limits?: Partial<RestoreLimits>;
 }
 
 export interface RestoredEnvironment {
@@ -153,6 +161,8 @@ export interface RestoredEnvironment {
   readonly location: EnvironmentLocation;
   /** Absolute path of the restored environment's interpreter. */
   readonly python: string;
+  /** Entries that were restored and that the snapshot has, where `include` left some out; null for a complete environment. */
+  readonly partial: { readonly entries: number; readonly of: number } | null;
   /** What was rewritten or is different here than where the snapshot was made, for a person to read. */
   readonly remarks: readonly string[];
 }
@@ -182,6 +192,10 @@ export interface Verification {
 /** Thrown where a reference names nothing, or what it names is not what its digest says. */
 export class SnapshotNotFoundError extends Error {
   override readonly name = "SnapshotNotFoundError";
+}
+/** A snapshot that is whole cannot, or must not, be restored here: it exceeds a limit, or the target cannot hold it. */
+export class RestoreRefusedError extends Error {
+  override readonly name = "RestoreRefusedError";
 }
 export class DamagedSnapshotError extends Error {
   override readonly name = "DamagedSnapshotError";

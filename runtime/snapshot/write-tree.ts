@@ -38,7 +38,7 @@ export async function writeTree(
   watch: Partial<Watch>,
 ): Promise<void> {
   const pace = new Pace(watch);
-  const total = manifest.head.summary.bytes;
+  const total = manifest.entries.reduce((sum, entry) => sum + (entry.type === "file" ? entry.size : 0), 0);
   let done = 0;
   const describe = () => `restored ${formatSize(done)} of ${formatSize(total)}`;
   requireSpace(folder, total);
@@ -63,8 +63,9 @@ export async function writeTree(
 }
 
 /** Makes the folders of a manifest, writable for now, and an empty one for models that do not travel. */
-export function makeFolders({ head, entries }: Manifest, folder: string): void {
+export function makeFolders({ head, entries, partial }: Manifest, folder: string): void {
   for (const entry of entries) if (entry.type === "directory") mkdirSync(join(folder, entry.path), 0o700);
+  if (partial) return;
   // While there are no links yet: it cannot be made through one.
   mkdirSync(join(folder, head.layout.models), { recursive: true });
 }

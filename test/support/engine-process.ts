@@ -91,7 +91,13 @@ export class EngineProcess {
   constructor(
     private readonly script: string,
     private readonly bundle: string,
+    private readonly wrapper: readonly string[] = [],
   ) {}
+
+  /** The same engine, started by another program, which is given Node.js's command line as further arguments. */
+  under(wrapper: readonly string[]): EngineProcess {
+    return new EngineProcess(this.script, this.bundle, wrapper);
+  }
 
   pack(request: PackRequest, incident: Incident | null): Promise<Outcome> {
     return this.#run("pack", request, incident);
@@ -110,11 +116,14 @@ export class EngineProcess {
     request: PackRequest | RestoreRequest | PruneRequest,
     incident: Incident | null,
   ): Promise<Outcome> {
-    const child = spawn(
+    const [command = process.execPath, ...args] = [
+      ...this.wrapper,
       process.execPath,
-      [this.script, this.bundle, JSON.stringify({ operation, request, incident })],
-      { stdio: ["ignore", "pipe", "inherit"] },
-    );
+      this.script,
+      this.bundle,
+      JSON.stringify({ operation, request, incident }),
+    ];
+    const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"] });
     let output = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       output += text;

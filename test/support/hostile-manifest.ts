@@ -42,6 +42,29 @@ export function sha256(bytes: Buffer | string): string {
 
 /** Puts a manifest of any records into a store, under its right digest; returns the reference. */
 export function writeManifest(store: string, records: readonly unknown[]): string {
+  return writeManifestAsIs(store, records.map(withHonestSummary(records)));
+}
+
+/** Files and bytes as the entries have them, where the head is a {@link plainHead} that says nothing of its own. */
+function withHonestSummary(records: readonly unknown[]) {
+  const entries = (records as { type?: string; size?: number }[]).filter(
+    ({ type }) => !notEntries.includes(type ?? ""),
+  );
+  const bytes = entries.reduce(
+    (sum, { type, size }) => sum + (type === "file" && Number.isSafeInteger(size) ? Math.max(size ?? 0, 0) : 0),
+    0,
+  );
+  return (record: unknown, position: number): unknown => {
+    const head = record as typeof plainHead;
+    if (position > 0 || head.summary?.files !== 0) return record;
+    return { ...head, summary: { ...head.summary, files: entries.length, bytes } };
+  };
+}
+
+const notEntries = ["", "pack", "frame"];
+
+/** As {@link writeManifest}, with a summary that may lie. */
+export function writeManifestAsIs(store: string, records: readonly unknown[]): string {
   const bytes = zstdCompressSync(Buffer.from(records.map((record) => `${JSON.stringify(record)}\n`).join("")));
   mkdirSync(join(store, "snapshots"), { recursive: true });
   writeFileSync(join(store, "snapshots", sha256(bytes)), bytes);

@@ -1,0 +1,66 @@
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Manifest } from "./manifest-file";
+import { RestoreRefusedError } from "./types";
+
+/** Which different names a file system takes for one. */
+export interface Folding {
+  /** `Readme` and `README`. */
+  readonly letterCase: boolean;
+  /** `é` as one character and as `e` with an accent. */
+  readonly normalization: boolean;
+}
+
+/**
+ * Throws a `RestoreRefusedError` where two entries of a folder would be one in the file system that is to hold them. Names that
+ * only differ so are rare, so the file system is tried only where there are some.
+ */
+export function refuseCollisions(manifest: Manifest, folder: string, probe = probeFolding): void {
+  const found = collisions(manifest, { letterCase: true, normalization: true });
+  if (found === null) return;
+  const folding = probe(folder);
+  const collision = collisions(manifest, folding);
+  if (collision === null) return;
+  const [one, other] = collision;
+  throw new RestoreRefusedError(
+    `${JSON.stringify(one)} and ${JSON.stringify(other)} are one name to the file system of ${folder}; restore to one that tells ` +
+      "upper from lower case and keeps names as they are, for example ext4, XFS or Btrfs",
+  );
+}
+
+function collisions({ entries }: Manifest, folding: Folding): readonly [string, string] | null {
+  if (!folding.letterCase && !folding.normalization) return null;
+  const seen = new Map<string, string>();
+  for (const { path } of entries) {
+    const folded = fold(path, folding);
+    // Folders that are one make everything below them meet; their own names are what is told.
+    const before = seen.get(folded);
+    if (before !== undefined && before !== path) return [before, path];
+    seen.set(folded, path);
+  }
+  return null;
+}
+
+function fold(path: string, { letterCase, normalization }: Folding): string {
+  const normal = normalization ? path.normalize("NFC") : path;
+  // Both ways, since some letters have only one of the two forms, or several of one.
+  return letterCase ? normal.toUpperCase().toLowerCase() : normal;
+}
+
+/** Finds out by a file in the folder, which is removed again. */
+export function probeFolding(folder: string): Folding {
+  return {
+    letterCase: isOne(folder, "folding-probe", "FOLDING-PROBE"),
+    normalization: isOne(folder, "folding-prob\u00e9", "folding-probe\u0301"),
+  };
+}
+
+function isOne(folder: string, name: string, other: string): boolean {
+  const path = join(folder, name);
+  writeFileSync(path, "", { flag: "wx" });
+  try {
+    return existsSync(join(folder, other));
+  } finally {
+    rmSync(path, { force: true });
+  }
+}

@@ -1,0 +1,85 @@
+import type { Manifest } from "./manifest-file";
+import { RestoreRefusedError } from "./types";
+
+/**
+ * How much a snapshot may make of what is stored. Real environments are far below; a manifest that is made to fill a disk or
+ * exhaust memory is not.
+ */
+export interface RestoreLimits {
+  /** Files, folders and links. An environment has up to 120,000. @default 1,000,000 */
+  readonly entries: number;
+  /** Bytes of all files. Environments have 2 to 10 GB, included models up to some hundred. @default 4 TiB */
+  readonly bytes: number;
+  /**
+   * Bytes of all files to bytes in the store. Environments have about 3; only very repetitive content has more than some hundred.
+   * Not looked at up to 4 GiB. @default 1,000
+   */
+  readonly ratio: number;
+  /** Folders within one another. @default 256 */
+  readonly depth: number;
+}
+
+export const usualLimits: RestoreLimits = { entries: 1_000_000, bytes: 4 * 2 ** 40, ratio: 1000, depth: 256 };
+
+/** Bytes up to which the ratio is of no interest: a disk has room for that. */
+const ratioCounts = 4 * 2 ** 30;
+/** Bytes of one name in a folder, and of a path with its ending, that Linux and most file systems take. */
+const longestName = 255;
+const longestPath = 4095;
+
+/** Throws a `RestoreRefusedError` where a snapshot exceeds a limit; it names the first entry that does. */
+export function requireWithin(manifest: Manifest, limits: RestoreLimits): void {
+  const { entries, frames } = manifest;
+  if (entries.length > limits.entries) throw exceeded("entries", limits.entries, `it has ${entries.length}`);
+  let bytes = 0;
+  const used = new Set<number>();
+  for (const entry of entries) {
+    const depth = entry.path.split("/").length;
+    if (depth > limits.depth) {
+      throw exceeded("depth", limits.depth, `${shorten(entry.path)} lies ${depth} folders deep`);
+    }
+    if (entry.type !== "file") continue;
+    bytes += entry.size;
+    if (bytes > limits.bytes) throw exceeded("bytes", limits.bytes, `up to ${shorten(entry.path)} it has ${bytes}`);
+    for (const [frame] of entry.parts) used.add(frame);
+  }
+  let stored = 0;
+  for (const frame of used) stored += frames[frame]?.length ?? 0;
+  if (bytes > ratioCounts && bytes / Math.max(stored, 1) > limits.ratio) {
+    throw exceeded("ratio", limits.ratio, `${bytes} bytes would be made of ${stored} that are stored`);
+  }
+}
+
+/** Throws a `RestoreRefusedError` for a path that the file system would not take below a folder. */
+export function requirePaths({ entries }: Manifest, folder: string): void {
+  const above = Buffer.byteLength(folder) + 1;
+  for (const { path } of entries) {
+    // A character is three bytes of UTF-8 at most for each unit of the text.
+    if (path.length * 3 + above > longestPath) {
+      const length = Buffer.byteLength(path) + above;
+      if (length > longestPath) {
+        throw new RestoreRefusedError(
+          `${shorten(path)} is too long: below ${folder} it has ${length} bytes, and a path may have ${longestPath}; ` +
+            "restore to a place with a shorter name",
+        );
+      }
+    }
+    const name = path.slice(path.lastIndexOf("/") + 1);
+    if (name.length * 3 > longestName && Buffer.byteLength(name) > longestName) {
+      throw new RestoreRefusedError(
+        `${shorten(path)} is too long: its last part has ${Buffer.byteLength(name)} bytes, and a name may have ${longestName}`,
+      );
+    }
+  }
+}
+
+function exceeded(limit: keyof RestoreLimits, value: number, what: string): RestoreRefusedError {
+  return new RestoreRefusedError(
+    `the snapshot exceeds the limit of ${limit}, ${value.toLocaleString("en-US")}: ${what}; if that is as it should be, ` +
+      "restore it with a higher limit",
+  );
+}
+
+function shorten(path: string): string {
+  return path.length <= 200 ? path : `${path.slice(0, 120)}…${path.slice(-60)}`;
+}
