@@ -96,6 +96,9 @@ export class Workstation {
     if (port !== this.stored.port) this.context.ports.leave(this.stored.port, holderOf(this.context.name));
     this.context.ports.enter(port, holderOf(this.context.name));
     this.save({ declaration, port, removing: false });
+    // Whoever looks next must not take what was before for what is declared now.
+    if (this.running !== null && !(this.wanted && this.fits)) this.enter("stopping", "");
+    else if (this.running === null && this.wanted) this.enter("booting", "");
     this.bell.ring();
   }
 

@@ -55,10 +55,10 @@ describe("a workstation", () => {
     const file = join(platform.folder, "go on");
     await queueWaiting(url, file);
 
-    await client.declareWorkstation("studio", workstationOf(environment, { state: "stopped" }));
+    const declared = await client.declareWorkstation("studio", workstationOf(environment, { state: "stopped" }));
 
-    const stopping = await untilWorkstation(client, "studio", "to wait", ({ phase }) => phase === "stopping");
-    expect(stopping.detail).toMatch(/1 prompt left/);
+    expect(declared.phase).toBe("stopping");
+    await untilWorkstation(client, "studio", "to wait", ({ detail }) => detail.startsWith("1 prompt left"));
     expect(isLive(pid)).toBe(true);
     writeFileSync(file, "");
     const stopped = await untilWorkstation(client, "studio", "to stop", ({ phase }) => phase === "stopped");
