@@ -3,6 +3,7 @@ import { isAbsolute, join } from "node:path";
 import type { EnvironmentLocation } from "../environment";
 import { InvalidInputError, type Problem } from "../problems";
 import { factReader, type VirtualEnvironment } from "./facts";
+import { incompleteReason } from "./incomplete";
 import { type Part, type Parts, partNames, partsOf } from "./parts";
 import { isWithin, nameOf } from "./paths";
 import { interpreterOf } from "./virtual-environment";
@@ -46,7 +47,9 @@ function rootProblems(root: string): Problem[] {
   if (!isAbsolute(root) || root.includes("\0")) return problem("is not an absolute path");
   const found = look(root);
   if (found === null) return problem("does not exist; give the folder that holds ComfyUI and its virtual environment");
-  return found.isDirectory() ? [] : problem("is not a folder");
+  if (!found.isDirectory()) return problem("is not a folder");
+  const incomplete = incompleteReason(root);
+  return incomplete === null ? [] : [{ path: "root", reason: incomplete }];
 }
 
 function pathProblem(part: Part, written: string, parts: Parts): string | null {

@@ -1,31 +1,61 @@
-import { hash } from "node:crypto";
 import { promisify } from "node:util";
 import { zstdDecompress } from "node:zlib";
 import { DamagedObjectError, ObjectNotFoundError, type ObjectStore } from "../store";
+import { sha256Of } from "./digest";
 import { type Manifest, packKey } from "./manifest-file";
 import { DamagedSnapshotError } from "./types";
 
 const decompress = promisify(zstdDecompress);
 
-/** Frames that are fetched and decompressed at the same time. */
+/** Frames that are decompressed at the same time. */
 const concurrentFrames = 6;
+/** Bytes of a pack that are fetched at once: frames that lie side by side are one request to a bucket. */
+const longestRange = 4 * 1024 * 1024;
+/** Ranges that are fetched ahead of the one that is used. */
+const concurrentRanges = 8;
 
 export interface ReadFrame {
   readonly number: number;
   readonly content: Buffer;
 }
 
-/** Fetches one frame and verifies it. Throws {@link DamagedSnapshotError}. */
-export async function readFrame(store: ObjectStore, { frames, packs }: Manifest, number: number): Promise<Buffer> {
-  const frame = frames[number];
-  const pack = frame === undefined ? undefined : packs[frame.pack];
-  if (frame === undefined || pack === undefined) throw new Error(`the manifest has no frame ${number}`);
-  const name = `${store.location}/${packKey(pack.sha256)}`;
-  const compressed = await store.getRange(packKey(pack.sha256), frame.offset, frame.length).catch((error) => {
-    if (error instanceof ObjectNotFoundError) throw new DamagedSnapshotError(`${name} is missing`);
+/** Frames that lie side by side in a pack. */
+interface Range {
+  /** Key of the pack. */
+  readonly key: string;
+  readonly offset: number;
+  length: number;
+  readonly numbers: number[];
+}
+
+/** Frames that follow one another in a pack and are wanted one after the other are fetched together. */
+function* rangesOf({ frames, packs }: Manifest, numbers: readonly number[]): Generator<Range> {
+  let range: Range | undefined;
+  let end = -1;
+  for (const number of numbers) {
+    const frame = frames[number];
+    const pack = frame === undefined ? undefined : packs[frame.pack];
+    if (frame === undefined || pack === undefined) throw new Error(`the manifest has no frame ${number}`);
+    const key = packKey(pack.sha256);
+    if (range?.key === key && frame.offset === end && range.length + frame.length <= longestRange) {
+      range.numbers.push(number);
+      range.length += frame.length;
+    } else {
+      if (range !== undefined) yield range;
+      range = { key, offset: frame.offset, length: frame.length, numbers: [number] };
+    }
+    end = frame.offset + frame.length;
+  }
+  if (range !== undefined) yield range;
+}
+
+async function fetchRange(store: ObjectStore, { key, offset, length }: Range): Promise<Buffer> {
+  try {
+    return await store.getRange(key, offset, length);
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError) throw new DamagedSnapshotError(`${store.location}/${key} is missing`);
     throw error instanceof DamagedObjectError ? new DamagedSnapshotError(error.message) : error;
-  });
-  return checkFrame(compressed, frame, name);
+  }
 }
 
 /** The plain content of a frame, when it is what the manifest says. */
@@ -45,31 +75,52 @@ export async function checkFrame(
     },
   );
   if (content.length !== size) throw damaged(`holds other than the ${size} bytes that the manifest says`);
-  if (hash("sha256", content) !== sha256) throw damaged("does not have the content that the manifest says");
+  if ((await sha256Of(content)) !== sha256) throw damaged("does not have the content that the manifest says");
   return content;
 }
 
-/** Reads frames in the given order, some ahead of the one that is used. */
+/** Reads frames in the given order, some ahead of the one that is used. Throws {@link DamagedSnapshotError}. */
 export async function* readFrames(
   store: ObjectStore,
   manifest: Manifest,
   numbers: readonly number[],
 ): AsyncGenerator<ReadFrame> {
-  const ahead: Promise<ReadFrame>[] = [];
-  let next = 0;
-  try {
-    while (next < numbers.length || ahead.length > 0) {
-      while (ahead.length < concurrentFrames && next < numbers.length) {
-        const number = numbers[next++];
-        if (number === undefined) break;
-        const reading = readFrame(store, manifest, number).then((content) => ({ number, content }));
-        reading.catch(() => undefined); // It is thrown where it is awaited.
-        ahead.push(reading);
-      }
-      const first = ahead.shift();
-      if (first !== undefined) yield await first;
+  const ranges = rangesOf(manifest, numbers);
+  const fetching: { range: Range; bytes: Promise<Buffer> }[] = [];
+  const frames: Promise<ReadFrame>[] = [];
+  const fetchAhead = () => {
+    while (fetching.length < concurrentRanges) {
+      const { done, value: range } = ranges.next();
+      if (done) return;
+      fetching.push({ range, bytes: handled(fetchRange(store, range)) });
     }
+  };
+  try {
+    fetchAhead();
+    for (let next = fetching.shift(); next !== undefined; next = fetching.shift()) {
+      const bytes = await next.bytes;
+      fetchAhead();
+      let at = 0;
+      for (const number of next.range.numbers) {
+        const frame = manifest.frames[number];
+        if (frame === undefined) throw new Error(`the manifest has no frame ${number}`);
+        const compressed = bytes.subarray(at, at + frame.length);
+        at += frame.length;
+        const checked = checkFrame(compressed, frame, `${store.location}/${next.range.key}`);
+        frames.push(handled(checked.then((content) => ({ number, content }))));
+        if (frames.length < concurrentFrames) continue;
+        const first = frames.shift();
+        if (first !== undefined) yield await first;
+      }
+    }
+    for (let first = frames.shift(); first !== undefined; first = frames.shift()) yield await first;
   } finally {
-    await Promise.allSettled(ahead);
+    await Promise.allSettled([...frames, ...fetching.map(({ bytes }) => bytes)]);
   }
+}
+
+/** A promise that is awaited later: should it fail before that, it does not count as unhandled. */
+function handled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
 }

@@ -1,8 +1,9 @@
-import { createHash, hash, randomBytes, webcrypto } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { promisify } from "node:util";
 import { constants, zstdCompress } from "node:zlib";
 import type { ObjectStore } from "../store";
 import { chunkSize } from "./content";
+import { sha256Of } from "./digest";
 import { packKey } from "./manifest-file";
 
 const compress = promisify(zstdCompress);
@@ -222,12 +223,6 @@ class OpenPack {
     this.frames.length = 0;
     this.size = 0;
   }
-}
-
-/** In the thread pool. */
-async function sha256Of(content: Buffer): Promise<string> {
-  if (content.length < 64 * 1024) return hash("sha256", content);
-  return Buffer.from(await webcrypto.subtle.digest("SHA-256", content)).toString("hex");
 }
 
 /** A frame without content, which gives a pack of the same content another name. */

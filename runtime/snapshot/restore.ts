@@ -2,6 +2,7 @@ import { existsSync, lstatSync, readdirSync } from "node:fs";
 import { rename } from "node:fs/promises";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { explainFullDisk } from "../full-disk";
+import { InvalidInputError } from "../problems";
 import { openStore } from "../store";
 import { refuseCollisions } from "./collisions";
 import { selectEntries } from "./include";
@@ -15,6 +16,8 @@ import { parseReference } from "./reference";
 import { relocateTree } from "./relocate-tree";
 import { removeTree } from "./remove-tree";
 import { writeTreeFromCache } from "./restore-cache";
+import { restoreOver } from "./restore-over";
+import { writeRecord } from "./restore-record";
 import type { ManifestHead, RestoredEnvironment, RestoreRequest } from "./types";
 import { thisMachine } from "./virtual-environment";
 import { finishFolders, writeTree } from "./write-tree";
@@ -29,14 +32,31 @@ export async function restore(request: RestoreRequest): Promise<RestoredEnvironm
   const target = resolve(request.target);
   if (!isAbsolute(request.target)) throw new Error(`${JSON.stringify(request.target)} is not an absolute path`);
   const location = resolve(request.location ?? target);
-  requireFree(target);
-  const store = openStore(where);
+  const isOver = request.over === true && isFilled(target);
+  if (!isOver) requireFree(target);
+  if (isOver && request.include !== undefined) {
+    const reason = "goes into a new folder only: over an earlier restore, everything else would be removed";
+    throw new InvalidInputError([{ path: "include", reason }]);
+  }
+  const store = openStore(where, request.settings, request);
   const limits = { ...usualLimits, ...request.limits };
   const whole = await readManifest(store, digest, limits.entries);
   const manifest = request.include === undefined ? whole : selectEntries(whole, request.include);
   requireWithin(manifest, limits);
   const { head } = manifest;
   requireInterpreter(manifest, location);
+  const answer = (rewritten: readonly string[]): RestoredEnvironment => ({
+    head,
+    location: { root: location, layout: head.layout },
+    python: join(location, head.layout.dependencies, "bin", "python"),
+    partial: manifest.partial ? { entries: manifest.entries.length, of: whole.entries.length } : null,
+    remarks: [...rewritten, ...platformRemarks(head)],
+  });
+  if (isOver) {
+    requirePaths(manifest, target);
+    refuseCollisions(manifest, dirname(target));
+    return answer(await restoreOver({ manifest, store, reference: request.reference, target, location }, request));
+  }
   const partial = await makePartialFolder(target);
   try {
     requirePaths(manifest, partial);
@@ -46,14 +66,9 @@ export async function restore(request: RestoreRequest): Promise<RestoredEnvironm
     const rewritten = relocateTree(manifest, partial, location);
     finishFolders(manifest.entries, partial);
     request.signal?.throwIfAborted();
+    const remarks = request.cache === undefined ? note(partial, { target, location, entries: manifest.entries }) : [];
     await rename(partial, target);
-    return {
-      head,
-      location: { root: location, layout: head.layout },
-      python: join(location, head.layout.dependencies, "bin", "python"),
-      partial: manifest.partial ? { entries: manifest.entries.length, of: whole.entries.length } : null,
-      remarks: [...rewritten, ...platformRemarks(head)],
-    };
+    return answer([...rewritten, ...remarks]);
   } catch (error) {
     await removeTree(partial);
     throw explainFullDisk(
@@ -62,6 +77,20 @@ export async function restore(request: RestoreRequest): Promise<RestoredEnvironm
       "the snapshot was not restored, and what there was of it was removed",
     );
   }
+}
+
+/** Notes what the folder got, for a later restore over it; one from a cache is quickly made anew instead. */
+function note(partial: string, restored: Parameters<typeof writeRecord>[1]): readonly string[] {
+  try {
+    writeRecord(partial, restored);
+    return [];
+  } catch (error) {
+    return [`it could not be noted for a later restore over it: ${(error as Error).message}`];
+  }
+}
+
+function isFilled(target: string): boolean {
+  return lstatSync(target, { throwIfNoEntry: false })?.isDirectory() === true && readdirSync(target).length > 0;
 }
 
 function requireFree(target: string): void {

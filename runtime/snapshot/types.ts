@@ -1,4 +1,5 @@
 import type { EnvironmentLocation, Layout, PluginRecord } from "../environment";
+import type { StoreSettings } from "../store";
 import type { Watch } from "../waiting";
 import type { RestoreLimits } from "./limits";
 
@@ -10,7 +11,7 @@ export type ModelsMode = "referenced" | "locked" | "included";
 
 /** A snapshot that a person can pin: the store, and the digest of the manifest in it. */
 export interface SnapshotReference {
-  /** Absolute folder path. */
+  /** Absolute folder path, or `s3://bucket/prefix`. */
   readonly store: string;
   /** SHA-256 of the stored manifest, 64 hex digits. */
   readonly digest: string;
@@ -105,8 +106,10 @@ export interface SnapshotPlugin {
 }
 
 export interface PackRequest extends ScanRequest {
-  /** Absolute folder path; made where it is missing. */
+  /** Absolute folder path, made where it is missing; or `s3://bucket/prefix`. */
   readonly store: string;
+  /** For a store in a bucket. @default what the AWS SDK finds */
+  readonly settings?: StoreSettings;
   /** How plugins behaved at the workstation's last start; records of other content are left out. */
   readonly plugins: readonly PluginRecord[];
 }
@@ -133,10 +136,20 @@ export class ChangedWhilePackingError extends Error {
 }
 
 export interface RestoreRequest extends Partial<Watch> {
-  /** `<store>#sha256:<digest>`, the store an absolute path. */
+  /** `<store>#sha256:<digest>`, the store an absolute path or `s3://bucket/prefix`. */
   readonly reference: string;
+  /** For a store in a bucket. @default what the AWS SDK finds */
+  readonly settings?: StoreSettings;
   /** Absolute path that does not exist yet, or is an empty folder. It gets its name only when the restore is complete. */
   readonly target: string;
+  /**
+   * Accept a `target` that an earlier restore without a cache has filled on this machine and that nothing uses now, and write only what
+   * differs. Meanwhile, and after a kill until it is done again, the folder is marked as incomplete and refused by a scan and a pack.
+   * What travels and is not in the snapshot is removed from it, a folder with all it holds; what never travels stays. `cache` is then
+   * not used.
+   * @default false
+   */
+  readonly over?: boolean;
   /**
    * Where the environment will finally be found, when that is not `target`: the known places that hold absolute paths are written for it.
    */
@@ -177,6 +190,8 @@ export interface ListedSnapshot {
 
 export interface VerifyRequest extends Partial<Watch> {
   readonly reference: string;
+  /** For a store in a bucket. @default what the AWS SDK finds */
+  readonly settings?: StoreSettings;
   /** Hash every byte; otherwise only presence and size of every object. */
   readonly deep: boolean;
 }

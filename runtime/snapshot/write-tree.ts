@@ -3,6 +3,7 @@ import {
   closeSync,
   constants,
   fchmodSync,
+  fstatSync,
   futimesSync,
   mkdirSync,
   openSync,
@@ -37,29 +38,41 @@ export async function writeTree(
   folder: string,
   watch: Partial<Watch>,
 ): Promise<void> {
+  makeFolders(manifest, folder);
+  const files = manifest.entries.filter((entry) => entry.type === "file");
+  await writeFiles(manifest, store, folder, files, watch);
+  // Last, so that nothing can be written through a link whatever the checks before have missed.
+  for (const entry of manifest.entries) if (entry.type === "link") symlinkSync(entry.target, `${folder}/${entry.path}`);
+}
+
+/** Writes files of a manifest, none of which is there yet, while their folders are. Fetches and verifies only the frames that they need. */
+export async function writeFiles(
+  manifest: Manifest,
+  store: ObjectStore,
+  folder: string,
+  files: readonly FileRecord[],
+  watch: Partial<Watch>,
+): Promise<void> {
   const pace = new Pace(watch);
-  const total = manifest.entries.reduce((sum, entry) => sum + (entry.type === "file" ? entry.size : 0), 0);
+  const total = files.reduce((sum, { size }) => sum + size, 0);
   let done = 0;
   const describe = () => `restored ${formatSize(done)} of ${formatSize(total)}`;
   requireSpace(folder, total);
-  makeFolders(manifest, folder);
-  for (const entry of manifest.entries) {
-    if (entry.type === "file" && entry.size === 0) writeWhole(entry, Buffer.alloc(0), folder);
+  const writer = new FileWriter(folder);
+  for (const file of files) {
+    if (file.size === 0) writer.writeWhole(file, Buffer.alloc(0));
     if (pace.due) await pace.rest(describe);
   }
-  const slices = slicesByFrame(manifest.entries);
-  const missing = new Map<FileRecord, number>();
+  const slices = slicesByFrame(files);
   for await (const { number, content } of readFrames(store, manifest, framesInOrder(slices))) {
     for (const slice of slices.get(number) ?? []) {
       const piece = content.subarray(slice.frameOffset, slice.frameOffset + slice.length);
-      if (slice.length === slice.file.size) writeWhole(slice.file, piece, folder);
-      else writePiece(slice, piece, folder, missing);
+      if (slice.length === slice.file.size) writer.writeWhole(slice.file, piece);
+      else writer.writePiece(slice, piece);
       done += slice.length;
       if (pace.due) await pace.rest(describe);
     }
   }
-  // Last, so that nothing can be written through a link whatever the checks before have missed.
-  for (const entry of manifest.entries) if (entry.type === "link") symlinkSync(entry.target, join(folder, entry.path));
 }
 
 /** Makes the folders of a manifest, writable for now, and an empty one for models that do not travel. */
@@ -93,10 +106,9 @@ export function timeOf(mtime: string): number {
   return time < Number(seconds) + 1 ? time : Number(seconds) + 0.999999;
 }
 
-function slicesByFrame(entries: readonly ManifestEntry[]): ReadonlyMap<number, readonly Slice[]> {
+function slicesByFrame(files: readonly FileRecord[]): ReadonlyMap<number, readonly Slice[]> {
   const slices = new Map<number, Slice[]>();
-  for (const file of entries) {
-    if (file.type !== "file") continue;
+  for (const file of files) {
     let fileOffset = 0;
     for (const [frame, frameOffset, length] of file.parts) {
       const slice = { file, frameOffset, length, fileOffset };
@@ -114,29 +126,57 @@ function framesInOrder(slices: ReadonlyMap<number, unknown>): readonly number[] 
   return [...slices.keys()].sort((a, b) => a - b);
 }
 
-function writeWhole(file: FileRecord, content: Buffer, folder: string): void {
-  const descriptor = openSync(join(folder, file.path), "wx", 0o600);
-  try {
-    writeAll(descriptor, content, 0);
-    finishFile(descriptor, file);
-  } finally {
-    closeSync(descriptor);
-  }
-}
+/** Writes files below a folder; each gets its permissions and time with its last piece. */
+class FileWriter {
+  readonly #folder: string;
+  /** Bytes that are still to come of files that come in pieces. */
+  readonly #missing = new Map<FileRecord, number>();
+  /** Whether a new file gets these permissions as they are asked for, which the process's mask decides. */
+  readonly #given = new Map<string, boolean>();
 
-function writePiece(slice: Slice, piece: Buffer, folder: string, missing: Map<FileRecord, number>): void {
-  const { file } = slice;
-  const left = missing.get(file);
-  const flags =
-    constants.O_WRONLY | constants.O_NOFOLLOW | (left === undefined ? constants.O_CREAT | constants.O_EXCL : 0);
-  const descriptor = openSync(join(folder, file.path), flags, 0o600);
-  try {
-    writeAll(descriptor, piece, slice.fileOffset);
-    const remaining = (left ?? file.size) - slice.length;
-    missing.set(file, remaining);
-    if (remaining === 0) finishFile(descriptor, file);
-  } finally {
-    closeSync(descriptor);
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  writeWhole(file: FileRecord, content: Buffer): void {
+    const mode = Number.parseInt(file.mode, 8);
+    const descriptor = openSync(`${this.#folder}/${file.path}`, "wx", mode);
+    try {
+      writeAll(descriptor, content, 0);
+      if (!this.#isGiven(descriptor, file.mode, mode)) fchmodSync(descriptor, mode);
+      const time = timeOf(file.mtime);
+      futimesSync(descriptor, time, time);
+    } finally {
+      closeSync(descriptor);
+    }
+  }
+
+  writePiece({ file, length, fileOffset }: Slice, piece: Buffer): void {
+    const left = this.#missing.get(file);
+    const flags =
+      constants.O_WRONLY | constants.O_NOFOLLOW | (left === undefined ? constants.O_CREAT | constants.O_EXCL : 0);
+    const descriptor = openSync(`${this.#folder}/${file.path}`, flags, 0o600);
+    try {
+      writeAll(descriptor, piece, fileOffset);
+      const remaining = (left ?? file.size) - length;
+      this.#missing.set(file, remaining);
+      if (remaining > 0) return;
+      this.#missing.delete(file);
+      fchmodSync(descriptor, Number.parseInt(file.mode, 8));
+      const time = timeOf(file.mtime);
+      futimesSync(descriptor, time, time);
+    } finally {
+      closeSync(descriptor);
+    }
+  }
+
+  #isGiven(descriptor: number, text: string, mode: number): boolean {
+    let given = this.#given.get(text);
+    if (given === undefined) {
+      given = (fstatSync(descriptor).mode & 0o7777) === mode;
+      this.#given.set(text, given);
+    }
+    return given;
   }
 }
 
@@ -145,10 +185,4 @@ function writeAll(descriptor: number, content: Buffer, position: number): void {
   while (written < content.length) {
     written += writeSync(descriptor, content, written, content.length - written, position + written);
   }
-}
-
-function finishFile(descriptor: number, { mode, mtime }: FileRecord): void {
-  fchmodSync(descriptor, Number.parseInt(mode, 8));
-  const time = timeOf(mtime);
-  futimesSync(descriptor, time, time);
 }

@@ -1,0 +1,150 @@
+import { hash } from "node:crypto";
+import { chmodSync, closeSync, lstatSync, openSync, readdirSync, readFileSync, readSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { replaceFile, userCacheFolder } from "./cache-files";
+import { DigestTable, digestSize } from "./digest-table";
+import type { ManifestEntry } from "./manifest-records";
+
+/** Grows whenever an older record would be read wrongly. */
+const format = 1;
+/** Nanoseconds. A file that was written less than this before a restore ended may have been written to since without that its time tells. */
+const clockStep = 20_000_000n;
+/** Bytes of a record's first line that are read to find out what it is of. */
+const longestHead = 64 * 1024;
+
+interface Head {
+  readonly format: number;
+  readonly sha256: string;
+  readonly target: string;
+  /** Where its known places say that it is. */
+  readonly location: string;
+  /** The folder itself: another one may stand there by now. */
+  readonly root: string;
+  /** When it was complete, by the clock of its file system: nanoseconds since 1970. */
+  readonly completed: string;
+  readonly rows: number;
+}
+
+/**
+ * What a folder got by a restore, kept among the user's caches, so that a restore over it finds out what differs without reading
+ * content: a file whose inode has not changed since holds what the record says. Without it a folder is nobody's restore.
+ */
+export class RestoreRecord {
+  readonly location: string;
+  readonly #trustedUntil: bigint;
+  readonly #contents: DigestTable;
+  readonly #rows: ReadonlyMap<string, number>;
+
+  private constructor({ location, completed }: Head, contents: DigestTable, rows: ReadonlyMap<string, number>) {
+    this.location = location;
+    this.#trustedUntil = BigInt(completed) - clockStep;
+    this.#contents = contents;
+    this.#rows = rows;
+  }
+
+  /** The record of a folder, or null where it is not known to be a restore. */
+  static read(target: string): RestoreRecord | null {
+    let bytes: Buffer;
+    try {
+      bytes = readFileSync(fileOf(target));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+      throw error;
+    }
+    const end = bytes.indexOf(10);
+    const head = headIn(bytes.subarray(0, Math.max(end, 0)));
+    const body = bytes.subarray(end + 1);
+    if (head === null || head.target !== target || head.root !== identityOf(target)) return null;
+    if (head.sha256 !== hash("sha256", body)) return null;
+    const contents = new DigestTable(body.subarray(0, head.rows * digestSize));
+    const paths = head.rows === 0 ? [] : body.toString("utf8", head.rows * digestSize).split("\0");
+    return new RestoreRecord(head, contents, new Map(paths.map((path, row) => [path, row])));
+  }
+
+  /** SHA-256 of what a file was restored from, or null when it may have changed since: `ctime` is in nanoseconds. */
+  content(path: string, ctime: bigint): string | null {
+    if (ctime >= this.#trustedUntil) return null;
+    const row = this.#rows.get(path);
+    return row === undefined ? null : this.#contents.hex(row);
+  }
+}
+
+/** Notes a restore that is complete in all but, perhaps, its folder's name. Forgets those whose folders are gone. */
+export function writeRecord(
+  folder: string,
+  { target, location, entries }: { target: string; location: string; entries: readonly ManifestEntry[] },
+): void {
+  // Whatever is written to from now on has a later time, by the same clock.
+  chmodSync(folder, Number(lstatSync(folder).mode) & 0o7777);
+  const completed = lstatSync(folder, { bigint: true }).ctimeNs;
+  const contents = new DigestTable();
+  const paths: string[] = [];
+  for (const entry of entries) {
+    if (entry.type !== "file") continue;
+    contents.add(Buffer.from(entry.sha256, "hex"));
+    paths.push(entry.path);
+  }
+  const body = Buffer.concat([contents.bytes, Buffer.from(paths.join("\0"))]);
+  const head: Head = {
+    format,
+    sha256: hash("sha256", body),
+    target,
+    location,
+    root: identityOf(folder),
+    completed: `${completed}`,
+    rows: contents.count,
+  };
+  replaceFile(fileOf(target), Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), body]));
+  forgetOthers();
+}
+
+function recordsFolder(): string {
+  return join(userCacheFolder(), "restored");
+}
+
+function fileOf(target: string): string {
+  return join(recordsFolder(), hash("sha256", target).slice(0, 32));
+}
+
+function identityOf(folder: string): string {
+  const { dev, ino } = lstatSync(folder, { bigint: true });
+  return `${dev}:${ino}`;
+}
+
+/** Records of folders that are gone, or were made anew, are of no use. */
+function forgetOthers(): void {
+  for (const name of readdirSync(recordsFolder())) {
+    if (!/^[0-9a-f]{32}$/.test(name)) continue;
+    const file = join(recordsFolder(), name);
+    const head = headOf(file);
+    if (head === null || lstatSync(head.target, { throwIfNoEntry: false }) !== undefined) continue;
+    // Not one that is just getting its name.
+    if (Date.now() - Number(BigInt(head.completed) / 1_000_000n) > 3_600_000) rmSync(file, { force: true });
+  }
+}
+
+function headOf(file: string): Head | null {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
+  }
+  try {
+    const start = Buffer.alloc(longestHead);
+    const line = start.subarray(0, readSync(descriptor, start));
+    return headIn(line.subarray(0, Math.max(line.indexOf(10), 0)));
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function headIn(line: Buffer): Head | null {
+  try {
+    const head = JSON.parse(line.toString("utf8")) as Head;
+    return head.format === format ? head : null;
+  } catch {
+    return null; // Damaged: the restore is then not known.
+  }
+}
