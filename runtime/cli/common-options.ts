@@ -4,11 +4,37 @@ import { type Command, Option } from "commander";
 import { defaultLayout, type EnvironmentLocation, type Layout } from "../environment";
 import { InvalidInputError } from "../problems";
 import { formatReference, type ModelsMode, parseReference } from "../snapshot";
+import { isS3Location, parseS3Location, type StoreSettings } from "../store";
 import type { OutputOptions } from "./output";
 
 /** Options that every command has. */
 export function withCommonOptions(command: Command): Command {
   return command.option("--json", "write one JSON document to stdout").option("--quiet", "show no progress");
+}
+
+/** How a store in a bucket is reached; what they leave open, the AWS SDK finds. */
+export interface StoreOptions extends OutputOptions {
+  readonly region?: string;
+  readonly endpoint?: string;
+  readonly pathStyle?: boolean;
+}
+
+/** Options of commands that read or write a store. */
+export function withStoreOptions(command: Command): Command {
+  return command
+    .option("--region <region>", "region of a store in a bucket (default: AWS_REGION, or the profile's)")
+    .option("--endpoint <url>", "server of a store in a bucket, where it is not AWS")
+    .option("--path-style", "name the bucket in the URL's path (default with --endpoint)")
+    .option("--no-path-style", "name the bucket in the URL's host");
+}
+
+/** Settings of a store in a bucket. Credentials are never options: others on the machine see a command's arguments. */
+export function storeSettingsFrom({ region, endpoint, pathStyle }: StoreOptions): StoreSettings {
+  return {
+    ...(region === undefined ? {} : { region }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(pathStyle === undefined ? {} : { pathStyle }),
+  };
 }
 
 const layoutDescriptions: Readonly<Record<keyof Layout, string>> = {
@@ -28,7 +54,7 @@ export interface EnvironmentOptions extends OutputOptions {
   readonly layoutModels?: string;
 }
 
-export interface ScanOptions extends EnvironmentOptions {
+export interface ScanOptions extends EnvironmentOptions, StoreOptions {
   /** True without a reference. */
   readonly explain?: string | true;
   readonly store?: string;
@@ -79,7 +105,7 @@ export function isFolder(path: string): boolean {
 /** A reference as a person may write it, its store relative to the current folder, as the snapshot engine takes it. */
 export function absoluteReference(text: string, cwd: string, path = "REFERENCE"): string {
   const hash = text.lastIndexOf("#");
-  const absolute = hash > 0 ? `${resolve(cwd, text.slice(0, hash))}${text.slice(hash)}` : text;
+  const absolute = hash > 0 && !isS3Location(text) ? `${resolve(cwd, text.slice(0, hash))}${text.slice(hash)}` : text;
   try {
     return formatReference(parseReference(absolute));
   } catch (error) {
@@ -87,9 +113,21 @@ export function absoluteReference(text: string, cwd: string, path = "REFERENCE")
   }
 }
 
-/** A store as a person may write it. */
+/** A store as a person may write it, a folder relative to the current one; it need not be there. */
+export function storeLocation(text: string, cwd: string, path = "STORE"): string {
+  if (!isS3Location(text)) return resolve(cwd, text);
+  try {
+    parseS3Location(text);
+    return text;
+  } catch (error) {
+    throw new InvalidInputError([{ path, reason: error instanceof Error ? error.message : String(error) }]);
+  }
+}
+
+/** A store as a person may write it; a folder has to be there. */
 export function existingStore(text: string, cwd: string): string {
-  const store = resolve(cwd, text);
-  if (!isFolder(store)) throw new InvalidInputError([{ path: "STORE", reason: `${store} is not a folder` }]);
+  const store = storeLocation(text, cwd);
+  if (!isS3Location(store) && !isFolder(store))
+    throw new InvalidInputError([{ path: "STORE", reason: `${store} is not a folder` }]);
   return store;
 }

@@ -10,7 +10,13 @@ import {
   readHead,
   scan,
 } from "../snapshot";
-import { absoluteReference, environmentFrom, existingStore, type ScanOptions } from "./common-options";
+import {
+  absoluteReference,
+  environmentFrom,
+  existingStore,
+  type ScanOptions,
+  storeSettingsFrom,
+} from "./common-options";
 import { type ExitCode, exitCodes } from "./exit-codes";
 import { type Output, table } from "./output";
 import { scanDocument } from "./scan-text";
@@ -27,7 +33,7 @@ export async function explainScan(
   output: Output,
   { cwd, signal }: Pick<Surroundings, "cwd" | "signal">,
 ): Promise<ExitCode> {
-  const head = await readHead(reference);
+  const head = await readHead(reference, storeSettingsFrom(options));
   // What the snapshot was made with is the fair comparison, unless the person asks for something else.
   const environment = environmentFrom(folder, cwd, options, head.layout);
   const models = options.models ?? head.models.mode;
@@ -36,7 +42,9 @@ export async function explainScan(
   for (const remark of scanned.remarks) output.remark(remark);
   const changed = scanned.summary.id !== head.summary.id;
   const versions = versionChanges(head.summary, scanned.summary);
-  const differences = changed ? explainDifference(await readCounted(reference), scanned.counted) : [];
+  const differences = changed
+    ? explainDifference(await readCounted(reference, storeSettingsFrom(options)), scanned.counted)
+    : [];
   output.result(
     { ...scanDocument(scanned), comparedWith: reference, comparedId: head.summary.id, changed, versions, differences },
     () =>
@@ -52,11 +60,8 @@ export async function explainScan(
 }
 
 /** The reference that `--explain` asks to compare with, or null where it does not. */
-export async function comparedReference(
-  { explain, store }: ScanOptions,
-  output: Output,
-  cwd: string,
-): Promise<string | null> {
+export async function comparedReference(options: ScanOptions, output: Output, cwd: string): Promise<string | null> {
+  const { explain, store } = options;
   if (explain === undefined) {
     if (store === undefined) return null;
     throw new InvalidInputError([{ path: "--store", reason: "goes with --explain" }]);
@@ -76,7 +81,7 @@ export async function comparedReference(
     ]);
   }
   const folder = existingStore(store, cwd);
-  const [newest] = await listSnapshots(folder, (problem) => output.remark(problem));
+  const [newest] = await listSnapshots(folder, (problem) => output.remark(problem), storeSettingsFrom(options));
   if (newest === undefined) {
     throw new InvalidInputError([{ path: "--store", reason: `${folder} has no snapshot to compare with` }]);
   }

@@ -1,31 +1,42 @@
 import { listSnapshots } from "../snapshot";
 import { formatSize } from "../units";
-import { existingStore, withCommonOptions } from "./common-options";
+import {
+  existingStore,
+  type StoreOptions,
+  storeSettingsFrom,
+  withCommonOptions,
+  withStoreOptions,
+} from "./common-options";
 import { type ExitCode, exitCodes } from "./exit-codes";
-import { type Output, type OutputOptions, table } from "./output";
+import { type Output, table } from "./output";
 import type { Program } from "./program";
 import type { Surroundings } from "./surroundings";
 import { localTime, shortId } from "./text";
 
 export function addList({ commands, surroundings, perform }: Program): void {
-  withCommonOptions(commands.command("list"))
+  withCommonOptions(withStoreOptions(commands.command("list")))
     .summary("list a store's snapshots")
     .description("Lists the snapshots of a store, the newest first.")
-    .argument("<store>", "the store's folder")
+    .argument("<store>", "the store: a folder, or s3://bucket/prefix")
     .addHelpText(
       "after",
       "\nExamples:\n  pulumi-comfyui list ./.comfyui/store\n" +
         "  pulumi-comfyui list ./.comfyui/store --json | jq -r '.snapshots[0].reference'\n",
     )
-    .action((store: string, options: OutputOptions) =>
-      perform(options, (output) => listStore(store, output, surroundings)),
+    .action((store: string, options: StoreOptions) =>
+      perform(options, (output) => listStore(store, output, surroundings, options)),
     );
 }
 
 /** Lists a store; an empty one is no failure, and a damaged manifest hides no other. */
-export async function listStore(store: string, output: Output, { cwd }: Surroundings): Promise<ExitCode> {
+export async function listStore(
+  store: string,
+  output: Output,
+  { cwd }: Surroundings,
+  options: StoreOptions = {},
+): Promise<ExitCode> {
   const folder = existingStore(store, cwd);
-  const snapshots = await listSnapshots(folder, (problem) => output.remark(problem));
+  const snapshots = await listSnapshots(folder, (problem) => output.remark(problem), storeSettingsFrom(options));
   if (snapshots.length === 0) output.remark(`no snapshot in ${folder}`);
   output.result({ store: folder, snapshots }, () =>
     snapshots.length === 0

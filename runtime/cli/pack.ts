@@ -1,17 +1,25 @@
-import { resolve } from "node:path";
 import type { PluginRecord } from "../environment";
 import { InvalidInputError } from "../problems";
 import { pack } from "../snapshot";
 import { readWorkstationRecords } from "../supervisor";
 import { formatSize } from "../units";
-import { type EnvironmentOptions, environmentFrom, withCommonOptions, withEnvironmentOptions } from "./common-options";
+import {
+  type EnvironmentOptions,
+  environmentFrom,
+  type StoreOptions,
+  storeLocation,
+  storeSettingsFrom,
+  withCommonOptions,
+  withEnvironmentOptions,
+  withStoreOptions,
+} from "./common-options";
 import { type ExitCode, exitCodes } from "./exit-codes";
 import { count, type Output } from "./output";
 import { requireDirectory } from "./platform-directory";
 import type { Program } from "./program";
 import type { Surroundings } from "./surroundings";
 
-interface PackOptions extends EnvironmentOptions {
+interface PackOptions extends EnvironmentOptions, StoreOptions {
   readonly store: string;
   readonly platform?: string;
   readonly workstation?: string;
@@ -25,10 +33,10 @@ export function addPack({ commands, surroundings, perform }: Program): void {
       "Packs what a store lacks of an environment and prints the snapshot's reference, which a program can pin.",
     )
     .argument("<folder>", "the environment's root")
-    .requiredOption("--store <folder>", "the store's folder; made where it is missing")
+    .requiredOption("--store <store>", "the store: a folder, made where it is missing, or s3://bucket/prefix")
     .option("--platform <directory>", "the local platform whose workstation knows how the plugins behave")
     .option("--workstation <name>", "the workstation there; may be left out when one has this environment");
-  withCommonOptions(withEnvironmentOptions(command))
+  withCommonOptions(withStoreOptions(withEnvironmentOptions(command)))
     .addHelpText(
       "after",
       "\nExamples:\n  pulumi-comfyui pack ./studio --store ./.comfyui/store\n" +
@@ -54,7 +62,8 @@ export async function packEnvironment(
   const packed = await pack({
     environment,
     models: options.models ?? "referenced",
-    store: resolve(cwd, options.store),
+    store: storeLocation(options.store, cwd, "--store"),
+    settings: storeSettingsFrom(options),
     plugins,
     progress: output.progress,
     signal,

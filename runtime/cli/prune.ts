@@ -1,11 +1,19 @@
 import { dirname } from "node:path";
 import { InvalidInputError, type Problem } from "../problems";
 import { type Packs, type Protection, type Pruning, prune, pruneWait } from "../snapshot";
+import { isS3Location } from "../store";
 import { readServiceRecords } from "../supervisor";
 import { durationSchema, formatDuration, formatSize } from "../units";
-import { absoluteReference, existingStore, withCommonOptions } from "./common-options";
+import {
+  absoluteReference,
+  existingStore,
+  type StoreOptions,
+  storeSettingsFrom,
+  withCommonOptions,
+  withStoreOptions,
+} from "./common-options";
 import { type ExitCode, exitCodes } from "./exit-codes";
-import { count, type Output, type OutputOptions, table } from "./output";
+import { count, type Output, table } from "./output";
 import { findDirectory, requireDirectory } from "./platform-directory";
 import { hasEnded } from "./platform-view";
 import type { Program } from "./program";
@@ -13,7 +21,7 @@ import { rollbackCandidate } from "./rollback";
 import type { Surroundings } from "./surroundings";
 import { indent, localTime } from "./text";
 
-interface PruneOptions extends OutputOptions {
+interface PruneOptions extends StoreOptions {
   readonly keepNewest?: string;
   readonly keepYoungerThan?: string;
   readonly platform: readonly string[];
@@ -23,13 +31,13 @@ interface PruneOptions extends OutputOptions {
 }
 
 export function addPrune({ commands, surroundings, perform }: Program): void {
-  withCommonOptions(commands.command("prune"))
+  withCommonOptions(withStoreOptions(commands.command("prune")))
     .summary("remove old snapshots from a store, and what only they needed")
     .description(
       "Removes the snapshots that no rule keeps and no release uses. What only they needed is marked, and removed by a run a day " +
         "later if no snapshot needs it by then: run it regularly, for example every night. May run beside packs and restores.",
     )
-    .argument("<store>", "the store")
+    .argument("<store>", "the store: a folder, or s3://bucket/prefix")
     .option("--keep-newest <n>", "keep the newest so many snapshots")
     .option("--keep-younger-than <age>", "keep those that the store has had for less, for example 30d or 12h")
     .option("--platform <directory>", "keep what the releases of this local platform use; may be repeated", collect, [])
@@ -67,6 +75,7 @@ export async function pruneStore(
   }
   const pruning = await prune({
     store,
+    settings: storeSettingsFrom(options),
     keep: { ...(newest === undefined ? {} : { newest }), ...(youngerThan === undefined ? {} : { youngerThan }) },
     protect: [
       ...platforms.flatMap(usedBy),
@@ -124,7 +133,8 @@ function protectedOne(text: string, cwd: string): string {
 
 /** The platforms that were named, and those that are where a person would expect them. */
 function platformsFor(named: readonly string[], store: string, cwd: string): readonly string[] {
-  const found = [findDirectory(undefined, cwd), findDirectory(undefined, dirname(store))];
+  const folders = isS3Location(store) ? [cwd] : [cwd, dirname(store)];
+  const found = folders.map((folder) => findDirectory(undefined, folder));
   return [
     ...new Set([
       ...named.map((directory) => requireDirectory(directory, cwd, "--platform")),

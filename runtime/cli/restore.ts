@@ -2,14 +2,21 @@ import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { InvalidInputError } from "../problems";
 import { restore } from "../snapshot";
-import { absoluteReference, isFolder, withCommonOptions } from "./common-options";
+import {
+  absoluteReference,
+  isFolder,
+  type StoreOptions,
+  storeSettingsFrom,
+  withCommonOptions,
+  withStoreOptions,
+} from "./common-options";
 import { type ExitCode, exitCodes } from "./exit-codes";
-import { facts, type Output, type OutputOptions } from "./output";
+import { facts, type Output } from "./output";
 import type { Program } from "./program";
 import type { Surroundings } from "./surroundings";
 
 export function addRestore({ commands, surroundings, perform }: Program): void {
-  withCommonOptions(commands.command("restore"))
+  withCommonOptions(withStoreOptions(commands.command("restore")))
     .summary("restore a snapshot to a new folder")
     .description(
       "Restores a snapshot to a folder that does not exist yet or is empty, and verifies all of it on the way.",
@@ -17,19 +24,24 @@ export function addRestore({ commands, surroundings, perform }: Program): void {
     .argument("<reference>", "<store>#sha256:<manifest digest>, as pack and list print it")
     .argument("<target>", "folder to make")
     .addHelpText("after", "\nExample:\n  pulumi-comfyui restore ./.comfyui/store#sha256:0f3a... ./studio-copy\n")
-    .action((reference: string, target: string, options: OutputOptions) =>
-      perform(options, (output) => restoreSnapshot({ reference, target }, output, surroundings)),
+    .action((reference: string, target: string, options: StoreOptions) =>
+      perform(options, (output) => restoreSnapshot({ reference, target, options }, output, surroundings)),
     );
 }
 
 /** Restores a snapshot; remarks about what was rewritten or differs here go to stderr. */
 export async function restoreSnapshot(
-  { reference, target }: { readonly reference: string; readonly target: string },
+  {
+    reference,
+    target,
+    options = {},
+  }: { readonly reference: string; readonly target: string; readonly options?: StoreOptions },
   output: Output,
   { cwd, signal }: Surroundings,
 ): Promise<ExitCode> {
   const restored = await restore({
     reference: absoluteReference(reference, cwd),
+    settings: storeSettingsFrom(options),
     target: freeTarget(target, cwd),
     progress: output.progress,
     signal,

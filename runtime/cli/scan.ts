@@ -1,5 +1,11 @@
 import { scan } from "../snapshot";
-import { environmentFrom, type ScanOptions, withCommonOptions, withEnvironmentOptions } from "./common-options";
+import {
+  environmentFrom,
+  type ScanOptions,
+  withCommonOptions,
+  withEnvironmentOptions,
+  withStoreOptions,
+} from "./common-options";
 import { type ExitCode, exitCodes } from "./exit-codes";
 import { comparedReference, explainScan } from "./explain";
 import type { Output } from "./output";
@@ -16,8 +22,8 @@ export function addScan({ commands, surroundings, perform }: Program): void {
     )
     .argument("[folder]", "the environment's root", ".")
     .option("--explain [reference]", "say what differs from this snapshot, or from the newest one of --store")
-    .option("--store <folder>", "the store whose newest snapshot --explain compares with");
-  withCommonOptions(withEnvironmentOptions(command))
+    .option("--store <store>", "the store whose newest snapshot --explain compares with");
+  withCommonOptions(withStoreOptions(withEnvironmentOptions(command)))
     .addHelpText(
       "after",
       "\nExamples:\n  pulumi-comfyui scan ./studio\n" +

@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { relative, resolve } from "node:path";
 import { InvalidInputError, type Problem } from "../problems";
-import { type ObjectStore, openStore } from "../store";
+import { isS3Location, type ObjectStore, openStore } from "../store";
 import { formatDuration, formatSize } from "../units";
 import { checkEnvironment } from "./check-environment";
 import { unchangedOrThrow } from "./consistency";
@@ -49,7 +49,7 @@ async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
   const root = resolve(request.environment.root);
   const parts = partsOf(request.environment.layout);
   const mode = request.models;
-  const store = openStore(request.store);
+  const store = openStore(request.store, request.settings, request);
   const marked = await markedPacks(store);
   const indexFile = request.index ?? defaultIndexFile(root);
   const known = await KnownContent.load(store, marked, `${indexFile}.content`, (text) => request.progress?.(text));
@@ -100,6 +100,7 @@ async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
 
 /** A store among what travels would change while it is written, and hold itself. */
 function storeProblems({ environment, store }: PackRequest): readonly Problem[] {
+  if (isS3Location(store)) return [];
   const inside = relative(resolve(environment.root), resolve(store));
   if (inside.startsWith("..") || isWithin(inside, ownFolder)) return [];
   const part = partOf(inside, partsOf(environment.layout));

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { type AbandonedObjects, type ObjectStore, openStore, type StoredObject } from "../store";
+import { type AbandonedObjects, type ObjectStore, openStore, type StoredObject, type StoreSettings } from "../store";
 import type { Watch } from "../waiting";
 import { manifestKey, packKey, readManifestPacks } from "./manifest-file";
 import { nameOf } from "./paths";
@@ -11,6 +11,8 @@ import { DamagedSnapshotError, SnapshotNotFoundError } from "./types";
 export interface PruneRequest extends Partial<Watch> {
   /** The store as it stands in a reference. */
   readonly store: string;
+  /** For a store in a bucket. @default what the AWS SDK finds */
+  readonly settings?: StoreSettings;
   readonly keep: Retention;
   /** Snapshots that stay in any case. */
   readonly protect: readonly Protection[];
@@ -72,7 +74,7 @@ const atOnce = 8;
  */
 export async function prune(request: PruneRequest): Promise<Pruning> {
   requireRetention(request.keep);
-  const store = openStore(request.store);
+  const store = openStore(request.store, request.settings, request);
   // First, since writing anything to the store may remove them as well.
   const abandoned = await store.removeAbandoned?.({ look: request.dryRun });
   const now = await clockOf(store, request.dryRun);

@@ -1,4 +1,4 @@
-import { openStore } from "../store";
+import { openStore, type StoreSettings } from "../store";
 import { relocateTarget, rootMark } from "./known-places";
 import { type Manifest, readManifest, readManifestHead } from "./manifest-file";
 import { compareBytes, joinPath } from "./paths";
@@ -14,17 +14,17 @@ import {
 
 /**
  * What a snapshot is, without its content. Throws `SnapshotNotFoundError` where the store has no such manifest, and
- * `DamagedSnapshotError` where it is not what its digest says.
+ * `DamagedSnapshotError` where it is not what its digest says. `settings` are for a store in a bucket.
  */
-export async function readHead(reference: string): Promise<ManifestHead> {
+export async function readHead(reference: string, settings?: StoreSettings): Promise<ManifestHead> {
   const { store, digest } = parseReference(reference);
-  return readManifestHead(openStore(store), digest);
+  return readManifestHead(openStore(store, settings), digest);
 }
 
 /** What counts of a snapshot, sorted by path, for comparison with a scan. Throws as {@link readHead} does. */
-export async function readCounted(reference: string): Promise<readonly CountedEntry[]> {
+export async function readCounted(reference: string, settings?: StoreSettings): Promise<readonly CountedEntry[]> {
   const { store, digest } = parseReference(reference);
-  return countedIn(await readManifest(openStore(store), digest));
+  return countedIn(await readManifest(openStore(store, settings), digest));
 }
 
 /**
@@ -34,8 +34,9 @@ export async function readCounted(reference: string): Promise<readonly CountedEn
 export async function listSnapshots(
   store: string,
   report: (problem: string) => void = (problem) => process.emitWarning(problem),
+  settings?: StoreSettings,
 ): Promise<readonly ListedSnapshot[]> {
-  const opened = openStore(store);
+  const opened = openStore(store, settings);
   const found: { at: number; snapshot: ListedSnapshot }[] = [];
   for await (const { key, storedAt } of opened.list("snapshots/")) {
     const digest = key.slice(key.lastIndexOf("/") + 1);

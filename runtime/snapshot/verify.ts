@@ -15,7 +15,7 @@ import { DamagedSnapshotError, SnapshotNotFoundError, type Verification, type Ve
 export async function verify(request: VerifyRequest): Promise<Verification> {
   const { reference } = request;
   const { store: where, digest } = parseReference(reference);
-  const store = openStore(where);
+  const store = openStore(where, request.settings, request);
   let manifest: Manifest;
   try {
     manifest = await readManifest(store, digest);

@@ -33,7 +33,7 @@ describe("the command", () => {
     [[], "Usage:"],
     [["pakc"], "unknown command 'pakc'"],
     [["list"], "missing required argument 'store'"],
-    [["pack", "."], "required option '--store <folder>' not specified"],
+    [["pack", "."], "required option '--store <store>' not specified"],
     [["verify", "--depe", "x"], "unknown option '--depe'"],
     [["scan", "--models", "all"], "Allowed choices are referenced, locked, included"],
     [["recover", "--pulumi-timeout", "soon"], "is not a duration"],
