@@ -17,7 +17,7 @@ export interface Probe {
   readonly report: (text: string) => void;
 }
 
-/** Bytes of the one part of a multipart upload that is only begun; any will do. */
+/** What the probe holds, for a person who finds one; it is also the one part of the upload that is not to succeed. */
 const content = Buffer.from("Written to learn whether this server honours If-None-Match. May be deleted.\n");
 
 /**

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { S3 } from "@aws-sdk/client-s3";
-import { formatDuration } from "../units";
+import { formatDuration } from "../format";
 import type { Watch } from "../waiting";
 import { DamagedObjectError } from "./object-store";
 import { type S3Session, S3Sessions } from "./s3-client";

@@ -183,6 +183,27 @@ describe.each(s3Servers)("on %s", (name) => {
     }
   });
 
+  // versitygw has no key management.
+  if (name === "minio") {
+    test("objects are encrypted with the given key, whole ones and ones in parts, and read without naming it", async () => {
+      const store = newStore({ multipartFrom: 5 * MiB, part: 5 * MiB }, { kmsKeyId: "test-key" });
+      const large = randomBytes(6 * MiB);
+
+      await store.create("packs/ab/ab", bytes("small"));
+      await store.create("packs/cd/cd", [large]);
+
+      for (const key of ["packs/ab/ab", "packs/cd/cd"]) {
+        const Key = `${store.location.split("/").at(-1)}/${key}`;
+        const { ServerSideEncryption, SSEKMSKeyId } = await server.client.headObject({ Bucket: server.bucket, Key });
+        expect(ServerSideEncryption).toBe("aws:kms");
+        expect(SSEKMSKeyId).toMatch(/test-key$/);
+      }
+      const reader = new S3Store(store.location, server.settings);
+      expect((await reader.get("packs/cd/cd")).equals(large)).toBe(true);
+      expect((await reader.getRange("packs/ab/ab", 1, 3)).toString()).toBe("mal");
+    });
+  }
+
   test("a signal ends what is under way with its reason", async () => {
     const stop = new AbortController();
     const store = new S3Store(`s3://${server.bucket}/signal`, server.settings, { signal: stop.signal });
