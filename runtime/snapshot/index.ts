@@ -1,5 +1,6 @@
 export { checkEnvironment } from "./check-environment";
 export { type Difference, explainDifference } from "./explain";
+export { type ExportedSnapshot, type ExportRequest, exportSnapshot, exportToFile } from "./export";
 export { type LastPacked, readLastPacked } from "./last-packed";
 export { type RestoreLimits, usualLimits } from "./limits";
 export { pack } from "./pack";
@@ -12,3 +13,4 @@ export type { Protection, Retention } from "./retention";
 export { scan } from "./scan";
 export * from "./types";
 export { verify } from "./verify";
+export { type StoreVerification, type VerifyStoreRequest, verifyStore } from "./verify-store";

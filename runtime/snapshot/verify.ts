@@ -3,9 +3,9 @@ import { ObjectNotFoundError, type ObjectStore, openStore } from "../store";
 import { formatSize } from "../units";
 import { checkFrame, readFrames } from "./frame-reader";
 import { type Manifest, packKey, readManifest } from "./manifest-file";
-import type { FileRecord } from "./manifest-records";
+import type { FileRecord, FrameRecord } from "./manifest-records";
 import { Pace } from "./pace";
-import { parseReference } from "./reference";
+import { formatReference, parseReference } from "./reference";
 import { DamagedSnapshotError, SnapshotNotFoundError, type Verification, type VerifyRequest } from "./types";
 
 /**
@@ -16,6 +16,27 @@ export async function verify(request: VerifyRequest): Promise<Verification> {
   const { reference } = request;
   const { store: where, digest } = parseReference(reference);
   const store = openStore(where, request.settings, request);
+  return verifyIn(store, digest, { ...request, verified: new Verified() });
+}
+
+/** What was verified already, for snapshots of one store, most of whose content is the same. */
+export class Verified {
+  /** Packs that were found whole; those with problems are looked at again for every snapshot. */
+  readonly packs = new Set<string>();
+  readonly frames = new Set<string>();
+  readonly files = new Set<string>();
+
+  /** `sizes`: the store's packs, where they were listed already: hash → bytes. */
+  constructor(readonly sizes?: ReadonlyMap<string, number>) {}
+}
+
+/** As {@link verify}, without reading again what was verified already. */
+export async function verifyIn(
+  store: ObjectStore,
+  digest: string,
+  request: Omit<VerifyRequest, "reference"> & { readonly verified: Verified },
+): Promise<Verification> {
+  const reference = formatReference({ store: store.location, digest });
   let manifest: Manifest;
   try {
     manifest = await readManifest(store, digest);
@@ -23,7 +44,7 @@ export async function verify(request: VerifyRequest): Promise<Verification> {
     if (!(error instanceof DamagedSnapshotError || error instanceof SnapshotNotFoundError)) throw error;
     return { reference, packs: 0, bytesRead: 0, problems: [error.message] };
   }
-  const verifier = new Verifier(store, manifest, new Pace(request));
+  const verifier = new Verifier(store, manifest, new Pace(request), request.verified);
   const problems = request.deep ? await verifier.readEverything() : await verifier.lookAtPacks();
   return { reference, packs: manifest.packs.length, bytesRead: verifier.bytesRead, problems };
 }
@@ -35,26 +56,32 @@ class Verifier {
     private readonly store: ObjectStore,
     private readonly manifest: Manifest,
     private readonly pace: Pace,
+    private readonly verified: Verified,
   ) {}
 
   async lookAtPacks(): Promise<readonly string[]> {
     const problems: string[] = [];
     for (const { sha256, size } of this.manifest.packs) {
       this.pace.check(() => "looking at packs");
-      const found = await this.store.find(packKey(sha256));
-      if (found === null) problems.push(`${this.#name(sha256)} is missing`);
-      else if (found.size !== size) {
-        problems.push(`${this.#name(sha256)} is damaged: it has ${found.size} bytes instead of ${size}`);
-      }
+      problems.push(...(await this.#lookAtPack(sha256, size)));
     }
     return problems;
+  }
+
+  async #lookAtPack(sha256: string, size: number): Promise<readonly string[]> {
+    const { sizes } = this.verified;
+    const found = sizes === undefined ? (await this.store.find(packKey(sha256)))?.size : sizes.get(sha256);
+    if (found === undefined) return [`${this.#name(sha256)} is missing`];
+    return found === size ? [] : [`${this.#name(sha256)} is damaged: it has ${found} bytes instead of ${size}`];
   }
 
   async readEverything(): Promise<readonly string[]> {
     const problems: string[] = [];
     const damaged = new Set<number>();
+    const framesOf = this.manifest.packs.map((): FrameRecord[] => []);
+    for (const frame of this.manifest.frames) framesOf[frame.pack]?.push(frame);
     for (const number of this.manifest.packs.keys()) {
-      const found = await this.#readPack(number);
+      const found = await this.#readPack(number, framesOf[number] ?? []);
       problems.push(...found);
       if (found.length > 0) damaged.add(number);
       await this.pace.rest(() => this.#describe());
@@ -63,10 +90,15 @@ class Verifier {
   }
 
   /** The pack against its name, and each frame against the manifest. */
-  async #readPack(number: number): Promise<readonly string[]> {
+  async #readPack(number: number, frames: readonly FrameRecord[]): Promise<readonly string[]> {
     const pack = this.manifest.packs[number];
     if (pack === undefined) return [];
+    const unread = frames.filter((frame) => !this.verified.frames.has(this.#frameKey(frame)));
+    if (unread.length === 0 && this.verified.packs.has(pack.sha256)) return [];
     const name = this.#name(pack.sha256);
+    // Its size first: what a manifest or a disk makes too large is not read into memory.
+    const wrong = await this.#lookAtPack(pack.sha256, pack.size);
+    if (wrong.length > 0) return wrong;
     let bytes: Buffer;
     try {
       bytes = await this.store.get(packKey(pack.sha256));
@@ -77,11 +109,12 @@ class Verifier {
     this.bytesRead += bytes.length;
     if (bytes.length !== pack.size) return [`${name} is damaged: it has ${bytes.length} bytes instead of ${pack.size}`];
     if (hash("sha256", bytes) !== pack.sha256) return [`${name} is damaged: its content is not what its name says`];
+    this.verified.packs.add(pack.sha256);
     const problems: string[] = [];
-    for (const frame of this.manifest.frames) {
-      if (frame.pack !== number) continue;
+    for (const frame of unread) {
       try {
         await checkFrame(bytes.subarray(frame.offset, frame.offset + frame.length), frame, name);
+        this.verified.frames.add(this.#frameKey(frame));
       } catch (error) {
         if (!(error instanceof DamagedSnapshotError)) throw error;
         problems.push(error.message);
@@ -95,7 +128,8 @@ class Verifier {
     const problems: string[] = [];
     const readable = this.manifest.entries.filter((entry): entry is FileRecord => {
       if (entry.type !== "file") return false;
-      return !entry.parts.some(([frame]) => damaged.has(this.manifest.frames[frame]?.pack ?? -1));
+      if (entry.parts.some(([frame]) => damaged.has(this.manifest.frames[frame]?.pack ?? -1))) return false;
+      return !this.verified.files.has(this.#fileKey(entry));
     });
     const small = readable.filter(({ parts }) => parts.length <= 1);
     for (const file of readable) if (file.parts.length > 1) problems.push(...(await this.#readLarge(file)));
@@ -115,7 +149,7 @@ class Verifier {
       whole.update(content.subarray(offset, offset + length));
       await this.pace.rest(() => this.#describe());
     }
-    return whole.digest("hex") === file.sha256 ? [] : [wrongContent(file)];
+    return this.#judge(file, whole.digest("hex"));
   }
 
   async #readSmall(files: readonly FileRecord[]): Promise<readonly string[]> {
@@ -124,19 +158,38 @@ class Verifier {
     for (const file of files) {
       const [part] = file.parts;
       if (part === undefined) {
-        if (file.sha256 !== hash("sha256", "")) problems.push(wrongContent(file));
-      } else byFrame.set(part[0], [...(byFrame.get(part[0]) ?? []), file]);
+        problems.push(...this.#judge(file, hash("sha256", "")));
+        continue;
+      }
+      const others = byFrame.get(part[0]);
+      if (others === undefined) byFrame.set(part[0], [file]);
+      else others.push(file);
     }
     const numbers = [...byFrame.keys()].sort((a, b) => a - b);
     for await (const { number, content } of readFrames(this.store, this.manifest, numbers)) {
       for (const file of byFrame.get(number) ?? []) {
         const [, offset, length] = file.parts[0] ?? [0, 0, 0];
-        if (hash("sha256", content.subarray(offset, offset + length)) !== file.sha256)
-          problems.push(wrongContent(file));
+        problems.push(...this.#judge(file, hash("sha256", content.subarray(offset, offset + length))));
       }
       if (this.pace.due) await this.pace.rest(() => this.#describe());
     }
     return problems;
+  }
+
+  #judge(file: FileRecord, sha256: string): readonly string[] {
+    if (sha256 !== file.sha256) return [wrongContent(file)];
+    this.verified.files.add(this.#fileKey(file));
+    return [];
+  }
+
+  #frameKey({ pack, offset, length, size, sha256 }: FrameRecord): string {
+    return `${this.manifest.packs[pack]?.sha256}:${offset}:${length}:${size}:${sha256}`;
+  }
+
+  /** What it is made of by content, since frames are numbered differently in each manifest. */
+  #fileKey({ sha256, parts }: FileRecord): string {
+    const made = parts.map(([frame, offset, length]) => `${this.manifest.frames[frame]?.sha256}:${offset}:${length}`);
+    return hash("sha256", `${sha256} ${made.join(" ")}`);
   }
 
   #name(sha256: string): string {
