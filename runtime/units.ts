@@ -1,5 +1,7 @@
 import { z } from "zod";
 
+export { formatDuration, formatSize } from "./format";
+
 /** A length of time, for example `"500ms"`, `"90s"`, `"10m"`, `"1h"`. */
 export type Duration = `${number}${"ms" | "s" | "m" | "h"}`;
 
@@ -28,20 +30,3 @@ export const sizeSchema = z.string('is not a size such as "512 MiB"').transform(
   }
   return Math.round(Number(amount) * bytesPer[unit as keyof typeof bytesPer]);
 });
-
-/** Milliseconds as a person reads them: `1.5s`, `2m 5s`. */
-export function formatDuration(milliseconds: number): string {
-  if (milliseconds < 1000) return `${Math.round(milliseconds)}ms`;
-  if (milliseconds < 60_000) return `${Number((milliseconds / 1000).toFixed(1))}s`;
-  const seconds = Math.round(milliseconds / 1000);
-  const [hours, minutes, rest] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), seconds % 60];
-  return [hours && `${hours}h`, minutes && `${minutes}m`, rest && `${rest}s`].filter(Boolean).join(" ");
-}
-
-/** Bytes as a person reads them: `3.2 MiB`. */
-export function formatSize(bytes: number): string {
-  for (const [unit, size] of Object.entries(bytesPer).reverse()) {
-    if (bytes >= size) return `${Number((bytes / size).toFixed(1))} ${unit}`;
-  }
-  return `${bytes} B`;
-}

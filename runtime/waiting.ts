@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { formatDuration } from "./units";
+import { formatDuration } from "./format";
 
 /** What a long operation reports to and stops by. */
 export interface Watch {

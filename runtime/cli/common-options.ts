@@ -3,8 +3,10 @@ import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { defaultLayout, type EnvironmentLocation, type Layout } from "../environment";
 import { InvalidInputError } from "../problems";
-import { formatReference, type ModelsMode, parseReference } from "../snapshot";
-import { isS3Location, parseS3Location, type StoreSettings } from "../store";
+import type { ModelsMode } from "../snapshot";
+import { formatReference, parseReference } from "../snapshot/reference";
+import type { StoreSettings } from "../store";
+import { isS3Location, parseS3Location } from "../store/s3-location";
 import type { OutputOptions } from "./output";
 
 /** Options that every command has. */

@@ -1,7 +1,7 @@
 import { CommanderError } from "commander";
 import { InvalidInputError } from "../problems";
-import { SnapshotNotFoundError } from "../snapshot";
-import { SupervisorError } from "../supervisor";
+import { SnapshotNotFoundError } from "../snapshot/types";
+import { SupervisorError } from "../supervisor/transport";
 import { type ExitCode, exitCodes } from "./exit-codes";
 import { InterruptedError } from "./surroundings";
 

@@ -1,5 +1,5 @@
+import { formatSize } from "../format";
 import { listSnapshots } from "../snapshot";
-import { formatSize } from "../units";
 import {
   existingStore,
   type StoreOptions,

@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 // First of all: what is imported after it does not load on an older Node.js.
 import "./required-node";
+// Before all that it is to hold.
+import "./compile-cache";
 import { createInterface } from "node:readline/promises";
 import { runCommand } from "./program";
 import { InterruptedError, type TextStream } from "./surroundings";

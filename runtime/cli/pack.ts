@@ -1,8 +1,8 @@
 import type { PluginRecord } from "../environment";
+import { formatSize } from "../format";
 import { InvalidInputError } from "../problems";
 import { pack } from "../snapshot";
 import { readWorkstationRecords } from "../supervisor";
-import { formatSize } from "../units";
 import {
   type EnvironmentOptions,
   environmentFrom,

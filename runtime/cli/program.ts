@@ -2,18 +2,8 @@ import { Command, CommanderError } from "commander";
 import { packageVersion } from "../package-root";
 import { type ExitCode, exitCodes } from "./exit-codes";
 import { describeFailure, exitCodeOf } from "./failure";
-import { addHistory } from "./history";
-import { addList } from "./list";
-import { addOpen } from "./open";
 import { Output, type OutputOptions } from "./output";
-import { addPack } from "./pack";
-import { addPrune } from "./prune";
-import { addRecover } from "./recover";
-import { addRestore } from "./restore";
-import { addScan } from "./scan";
-import { addStatus } from "./status";
 import type { Surroundings } from "./surroundings";
-import { addVerify } from "./verify";
 
 /** What a command's file needs to declare itself: the program to add to, and how its work is run. */
 export interface Program {
@@ -22,6 +12,24 @@ export interface Program {
   /** Runs a command's work with the output that its options ask for; what it returns becomes the exit code. */
   readonly perform: (options: OutputOptions, work: (output: Output) => Promise<ExitCode>) => Promise<void>;
 }
+
+/**
+ * The commands in the order of the help. Each is loaded only when it is asked for, or when all are shown: a scan is over before
+ * what the other commands need would have been loaded. With endings, since Node.js itself resolves these.
+ */
+const declarations = {
+  scan: async () => (await import("./scan.js")).addScan,
+  pack: async () => (await import("./pack.js")).addPack,
+  restore: async () => (await import("./restore.js")).addRestore,
+  list: async () => (await import("./list.js")).addList,
+  verify: async () => (await import("./verify.js")).addVerify,
+  prune: async () => (await import("./prune.js")).addPrune,
+  status: async () => (await import("./status.js")).addStatus,
+  history: async () => (await import("./history.js")).addHistory,
+  open: async () => (await import("./open.js")).addOpen,
+  recover: async () => (await import("./recover.js")).addRecover,
+} satisfies Record<string, () => Promise<(program: Program) => void>>;
+const names = Object.keys(declarations) as (keyof typeof declarations)[];
 
 const footer = `
 Exit codes:
@@ -61,21 +69,10 @@ export async function runCommand(args: readonly string[], surroundings: Surround
       }
     },
   };
-  for (const add of [
-    addScan,
-    addPack,
-    addRestore,
-    addList,
-    addVerify,
-    addPrune,
-    addStatus,
-    addHistory,
-    addOpen,
-    addRecover,
-  ]) {
-    add(program);
-  }
   try {
+    const [name = ""] = args;
+    const wanted = Object.hasOwn(declarations, name) ? [name as keyof typeof declarations] : names;
+    for (const each of wanted) (await declarations[each]())(program);
     await commands.parseAsync([...args], { from: "user" });
     return code;
   } catch (error) {

@@ -15,16 +15,22 @@ import { facts, type Output } from "./output";
 import type { Program } from "./program";
 import type { Surroundings } from "./surroundings";
 
+interface RestoreOptions extends StoreOptions {
+  readonly over?: boolean;
+}
+
 export function addRestore({ commands, surroundings, perform }: Program): void {
   withCommonOptions(withStoreOptions(commands.command("restore")))
-    .summary("restore a snapshot to a new folder")
+    .summary("restore a snapshot to a new folder, or over an earlier restore")
     .description(
-      "Restores a snapshot to a folder that does not exist yet or is empty, and verifies all of it on the way.",
+      "Restores a snapshot to a folder that does not exist yet or is empty, and verifies all of it on the way. With --over, the folder " +
+        "may be an earlier restore that nothing uses now: only what differs is written, and what is not in the snapshot is removed.",
     )
     .argument("<reference>", "<store>#sha256:<manifest digest>, as pack and list print it")
     .argument("<target>", "folder to make")
+    .option("--over", "write over an earlier restore of this machine")
     .addHelpText("after", "\nExample:\n  pulumi-comfyui restore ./.comfyui/store#sha256:0f3a... ./studio-copy\n")
-    .action((reference: string, target: string, options: StoreOptions) =>
+    .action((reference: string, target: string, options: RestoreOptions) =>
       perform(options, (output) => restoreSnapshot({ reference, target, options }, output, surroundings)),
     );
 }
@@ -35,14 +41,15 @@ export async function restoreSnapshot(
     reference,
     target,
     options = {},
-  }: { readonly reference: string; readonly target: string; readonly options?: StoreOptions },
+  }: { readonly reference: string; readonly target: string; readonly options?: RestoreOptions },
   output: Output,
   { cwd, signal }: Surroundings,
 ): Promise<ExitCode> {
   const restored = await restore({
     reference: absoluteReference(reference, cwd),
     settings: storeSettingsFrom(options),
-    target: freeTarget(target, cwd),
+    target: options.over === true ? resolve(cwd, target) : freeTarget(target, cwd),
+    over: options.over ?? false,
     progress: output.progress,
     signal,
   });
@@ -63,6 +70,9 @@ function freeTarget(target: string, cwd: string): string {
   const folder = resolve(cwd, target);
   if (!existsSync(folder) || (isFolder(folder) && readdirSync(folder).length === 0)) return folder;
   throw new InvalidInputError([
-    { path: "TARGET", reason: `${folder} is in use; give a folder that does not exist yet, or is empty` },
+    {
+      path: "TARGET",
+      reason: `${folder} is in use; give a folder that does not exist yet, or is empty, or --over for an earlier restore`,
+    },
   ]);
 }

@@ -1,5 +1,5 @@
+import { formatSize } from "../format";
 import type { Scan } from "../snapshot";
-import { formatSize } from "../units";
 import { facts, table } from "./output";
 
 /** What `--json` gives of a scan. */

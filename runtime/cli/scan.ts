@@ -1,4 +1,5 @@
-import { scan } from "../snapshot";
+// Itself, and not by way of the index: a scan is over before all that would be loaded.
+import { scan } from "../snapshot/scan";
 import {
   environmentFrom,
   type ScanOptions,
@@ -7,7 +8,6 @@ import {
   withStoreOptions,
 } from "./common-options";
 import { type ExitCode, exitCodes } from "./exit-codes";
-import { comparedReference, explainScan } from "./explain";
 import type { Output } from "./output";
 import type { Program } from "./program";
 import { scanDocument, scanText } from "./scan-text";
@@ -42,8 +42,9 @@ export async function scanEnvironment(
   output: Output,
   { cwd, signal }: Surroundings,
 ): Promise<ExitCode> {
-  const reference = await comparedReference(options, output, cwd);
-  if (reference === null) {
+  const comparison = options.explain === undefined && options.store === undefined ? null : await import("./explain.js");
+  const reference = comparison === null ? null : await comparison.comparedReference(options, output, cwd);
+  if (comparison === null || reference === null) {
     const scanned = await scan({
       environment: environmentFrom(folder, cwd, options),
       models: options.models ?? "referenced",
@@ -54,5 +55,5 @@ export async function scanEnvironment(
     output.result(scanDocument(scanned), () => scanText(scanned));
     return exitCodes.done;
   }
-  return explainScan(reference, folder, options, output, { cwd, signal });
+  return comparison.explainScan(reference, folder, options, output, { cwd, signal });
 }

@@ -1,5 +1,5 @@
+import { formatSize } from "../format";
 import { verify } from "../snapshot";
-import { formatSize } from "../units";
 import {
   absoluteReference,
   type StoreOptions,

@@ -1,6 +1,6 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { formatSize } from "../units";
+import { formatSize } from "../format";
 import type { Log } from "./log";
 import { ResultStore } from "./result-store";
 import type { GatewaySettings } from "./targets";

@@ -1,4 +1,4 @@
-import { formatDuration } from "../units";
+import { formatDuration } from "../format";
 import { DeadlineError, waitFor } from "../waiting";
 import { ComfyUI } from "./comfyui";
 import type { Finding, ProofPhase } from "./finding";

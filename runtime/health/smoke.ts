@@ -1,4 +1,4 @@
-import { formatDuration } from "../units";
+import { formatDuration } from "../format";
 import { DeadlineError, waitFor } from "../waiting";
 import { type ComfyUI, PromptRefusedError, type PromptResult } from "./comfyui";
 import type { Finding } from "./finding";

@@ -1,7 +1,7 @@
 import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
-import { uniqueToken } from "../store";
+import { uniqueToken } from "../store/process-token";
 
 /** This package's folder among the user's caches. */
 export function userCacheFolder(): string {

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { stateOfProcess, uniqueToken } from "../store";
+import { stateOfProcess, uniqueToken } from "../store/process-token";
 import { replaceFile } from "./cache-files";
 
 /** Lies in the root of a restored environment while a restore over it is under way, or was killed. Never part of a snapshot. */

@@ -2,19 +2,11 @@ import { hash } from "node:crypto";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { constants, createZstdCompress, createZstdDecompress } from "node:zlib";
-import { z } from "zod";
+import type { z } from "zod";
 import { ObjectNotFoundError, type ObjectStore } from "../store";
-import {
-  type FileRecord,
-  type FrameRecord,
-  headSchema,
-  isSafePath,
-  type ManifestEntry,
-  type PackRecord,
-  packSchema,
-  recordSchema,
-} from "./manifest-records";
+import { type FileRecord, type FrameRecord, isSafePath, type ManifestEntry, type PackRecord } from "./manifest-records";
 import { compareBytes, parentOf } from "./paths";
+import { isRecord } from "./record-check";
 import { formatReference } from "./reference";
 import { DamagedSnapshotError, type ManifestHead, SnapshotNotFoundError } from "./types";
 
@@ -36,19 +28,26 @@ export interface ManifestToWrite extends Omit<Manifest, "entries"> {
 const longestLine = 64 * 1024 * 1024;
 /** Records and parts of files that are kept in memory; a terabyte in frames of 1 MiB has a million of either. */
 const mostRecords = 5_000_000;
-/** All that tells records apart. */
-const typeSchema = z.object({ type: z.string() });
 /** Characters that are compressed at a time. */
 const batchSize = 1024 * 1024;
 
 export const manifestKey = (digest: string) => `snapshots/${digest}`;
 export const packKey = (sha256: string) => `packs/${sha256.slice(0, 2)}/${sha256}`;
 
+type Schemas = typeof import("./manifest-schemas.js");
+
+/** With an ending, since Node.js itself resolves it. */
+const loadSchemas = (): Promise<Schemas> => import("./manifest-schemas.js");
+
 /** The bytes of a manifest as they are stored. Equal manifests give equal bytes. */
 export async function encodeManifest(manifest: ManifestToWrite): Promise<readonly Buffer[]> {
   const pieces: Buffer[] = [];
   const compress = createZstdCompress({
-    params: { [constants.ZSTD_c_compressionLevel]: 9, [constants.ZSTD_c_checksumFlag]: 1 },
+    params: {
+      // Hashes do not get smaller with a higher level, and the rest hardly does.
+      [constants.ZSTD_c_compressionLevel]: 1,
+      [constants.ZSTD_c_checksumFlag]: 1,
+    },
   });
   await pipeline(Readable.from(batches(recordsOf(manifest))), compress, async (compressed) => {
     for await (const piece of compressed) pieces.push(piece as Buffer);
@@ -58,9 +57,9 @@ export async function encodeManifest(manifest: ManifestToWrite): Promise<readonl
 
 /** Only the first record; the digest of the whole is verified. */
 export async function readManifestHead(store: ObjectStore, digest: string): Promise<ManifestHead> {
-  const bytes = await fetch(store, digest);
-  for await (const line of linesOf(bytes, nameOfManifest(store, digest))) {
-    return parseRecord(line, headSchema, nameOfManifest(store, digest), 1);
+  const [bytes, schemas] = await Promise.all([fetch(store, digest), loadSchemas()]);
+  for await (const [line = ""] of linesOf(bytes, nameOfManifest(store, digest))) {
+    return parseRecord(line, schemas.headSchema, schemas, nameOfManifest(store, digest), 1);
   }
   throw new DamagedSnapshotError(`${nameOfManifest(store, digest)} is empty`);
 }
@@ -70,11 +69,14 @@ export async function readManifestPacks(store: ObjectStore, digest: string): Pro
   const name = nameOfManifest(store, digest);
   const packs: PackRecord[] = [];
   let number = 0;
-  for await (const line of linesOf(await fetch(store, digest), name)) {
-    number += 1;
-    if (number === 1) parseRecord(line, headSchema, name, number);
-    else if (parseRecord(line, typeSchema, name, number).type === "pack") {
-      packs.push(parseRecord(line, packSchema, name, number));
+  const [bytes, schemas] = await Promise.all([fetch(store, digest), loadSchemas()]);
+  for await (const lines of linesOf(bytes, name)) {
+    for (const line of lines) {
+      number += 1;
+      if (number === 1) parseRecord(line, schemas.headSchema, schemas, name, number);
+      else if (parseRecord(line, schemas.typeSchema, schemas, name, number).type === "pack") {
+        packs.push(parseRecord(line, schemas.packSchema, schemas, name, number));
+      }
     }
   }
   if (number === 0) throw new DamagedSnapshotError(`${name} is empty`);
@@ -87,9 +89,9 @@ export async function readManifestPacks(store: ObjectStore, digest: string): Pro
  */
 export async function readManifest(store: ObjectStore, digest: string, entries = mostRecords / 5): Promise<Manifest> {
   const name = nameOfManifest(store, digest);
-  const bytes = await fetch(store, digest);
-  const builder = new ManifestBuilder(name, Math.max(mostRecords, 5 * entries));
-  for await (const line of linesOf(bytes, name)) builder.add(line);
+  const [bytes, schemas] = await Promise.all([fetch(store, digest), loadSchemas()]);
+  const builder = new ManifestBuilder(name, Math.max(mostRecords, 5 * entries), schemas);
+  for await (const lines of linesOf(bytes, name)) for (const line of lines) builder.add(line);
   return builder.build();
 }
 
@@ -101,22 +103,26 @@ class ManifestBuilder {
   readonly #folders = new Set([""]);
   readonly #name: string;
   readonly #most: number;
+  readonly #schemas: Schemas;
+  /** Folder of the entry before, which is most often that of the next. */
+  #folder = "";
   #line = 0;
   #parts = 0;
   #bytes = 0;
 
-  constructor(name: string, most: number) {
+  constructor(name: string, most: number, schemas: Schemas) {
     this.#name = name;
     this.#most = most;
+    this.#schemas = schemas;
   }
 
   add(line: string): void {
     this.#line += 1;
     if (this.#head === undefined) {
-      this.#head = parseRecord(line, headSchema, this.#name, this.#line);
+      this.#head = parseRecord(line, this.#schemas.headSchema, this.#schemas, this.#name, this.#line);
       return;
     }
-    const record = parseRecord(line, recordSchema, this.#name, this.#line);
+    const record = parseRecord(line, this.#schemas.recordSchema, this.#schemas, this.#name, this.#line, isRecord);
     if (record.type === "file") this.#parts += record.parts.length;
     if (this.#line + this.#parts > this.#most) throw this.#wrong(`is one of more than ${this.#most}, the limit`);
     if (record.type === "pack") this.#packs.push(record);
@@ -150,8 +156,10 @@ class ManifestBuilder {
       throw this.#wrong(`has the path ${JSON.stringify(path)}, which is not after ${JSON.stringify(before.path)}`);
     }
     // So nothing is ever written through a link, or in place of a file.
-    if (!this.#folders.has(parentOf(path)))
+    const folder = parentOf(path);
+    if (folder !== this.#folder && !this.#folders.has(folder))
       throw this.#wrong(`has the path ${JSON.stringify(path)}, but no such folder`);
+    this.#folder = folder;
     if (entry.type === "directory") this.#folders.add(path);
     if (entry.type === "link" && entry.target.includes("\0")) {
       throw this.#wrong(`(${JSON.stringify(path)}) has a link's target with a NUL`);
@@ -198,17 +206,25 @@ function nameOfManifest(store: ObjectStore, digest: string): string {
   return `${store.location}/${manifestKey(digest)}`;
 }
 
-function parseRecord<T>(line: string, schema: z.ZodType<T>, name: string, number: number): T {
+function parseRecord<T>(
+  line: string,
+  schema: z.ZodType<T>,
+  schemas: Schemas,
+  name: string,
+  number: number,
+  isPlainly: (value: unknown) => boolean = () => false,
+): T {
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch (cause) {
     throw new DamagedSnapshotError(`${name}: record ${number} is not JSON`, { cause });
   }
+  if (isPlainly(value)) return value as T;
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const path = typeof value === "object" && value !== null && "path" in value ? ` (${JSON.stringify(value.path)})` : "";
-  throw new DamagedSnapshotError(`${name}: record ${number}${path} is not valid: ${z.prettifyError(parsed.error)}`);
+  throw new DamagedSnapshotError(`${name}: record ${number}${path} is not valid: ${schemas.explain(parsed.error)}`);
 }
 
 function* recordsOf({ head, packs, frames, entries }: ManifestToWrite): Generator<unknown> {
@@ -229,23 +245,23 @@ function* batches(records: Iterable<unknown>): Generator<Buffer> {
   yield Buffer.from(text);
 }
 
-async function* linesOf(compressed: Buffer, name: string): AsyncGenerator<string> {
+/** Some lines at a time. */
+async function* linesOf(compressed: Buffer, name: string): AsyncGenerator<readonly string[]> {
   const plain = createZstdDecompress({ chunkSize: 256 * 1024 });
   plain.end(compressed);
   let pending: Buffer[] = [];
   let length = 0;
   try {
     for await (const piece of plain as AsyncIterable<Buffer>) {
-      let start = 0;
-      for (let end = piece.indexOf(10); end >= 0; end = piece.indexOf(10, start)) {
-        pending.push(piece.subarray(start, end));
-        yield Buffer.concat(pending).toString("utf8");
+      const end = piece.lastIndexOf(10) + 1;
+      if (end > 0) {
+        pending.push(piece.subarray(0, end - 1));
+        yield Buffer.concat(pending).toString("utf8").split("\n");
         pending = [];
         length = 0;
-        start = end + 1;
       }
-      pending.push(piece.subarray(start));
-      length += piece.length - start;
+      pending.push(piece.subarray(end));
+      length += piece.length - end;
       if (length > longestLine)
         throw new DamagedSnapshotError(`${name} has a record of more than ${longestLine} bytes`);
     }

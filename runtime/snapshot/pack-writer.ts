@@ -12,8 +12,8 @@ const longestFrame = chunkSize + 16 * 1024;
 const compression = {
   // Bytes of output at a time: a frame takes one turn of the thread pool.
   chunkSize: longestFrame,
-  // The quickest: grouped files take less than with a higher level each on its own, and the processor is what limits a pack.
-  params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 },
+  // The processor is what limits a pack. A real tree of 5.3 GB took 2.38 GB with 1, 2.24 with 2, 2.13 with 3, and twice as long with 3.
+  params: { [constants.ZSTD_c_compressionLevel]: 2, [constants.ZSTD_c_checksumFlag]: 1 },
 };
 
 /** Bytes. A pack is stored once it has this many, so that packs are between 8 and 64 MiB except for the last of a run. */

@@ -1,8 +1,8 @@
 import { hash } from "node:crypto";
 import { relative, resolve } from "node:path";
+import { formatDuration, formatSize } from "../format";
 import { InvalidInputError, type Problem } from "../problems";
 import { isS3Location, type ObjectStore, openStore } from "../store";
-import { formatDuration, formatSize } from "../units";
 import { checkEnvironment } from "./check-environment";
 import { unchangedOrThrow } from "./consistency";
 import { KnownContent } from "./known-content";

@@ -13,9 +13,9 @@ import {
 } from "node:fs";
 import { copyFile, rename } from "node:fs/promises";
 import { join } from "node:path";
+import { formatSize } from "../format";
 import { explainFullDisk } from "../full-disk";
 import { type ObjectStore, stateOfProcess, uniqueToken } from "../store";
-import { formatSize } from "../units";
 import { type Watch, waitFor } from "../waiting";
 import type { Manifest } from "./manifest-file";
 import type { FileRecord } from "./manifest-records";

@@ -1,5 +1,5 @@
+import { formatDuration } from "../format";
 import { InvalidInputError } from "../problems";
-import { formatDuration } from "../units";
 import { compareBytes } from "./paths";
 import { parseReference } from "./reference";
 

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { formatSize } from "../units";
+import { formatSize } from "../format";
 import { requirePlace } from "./check-environment";
 import { type ContentPlace, chunkSize, FileChangedError, FileReading } from "./content";
 import { Contents } from "./contents";

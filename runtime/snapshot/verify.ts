@@ -1,6 +1,6 @@
 import { createHash, hash } from "node:crypto";
+import { formatSize } from "../format";
 import { ObjectNotFoundError, type ObjectStore, openStore } from "../store";
-import { formatSize } from "../units";
 import { checkFrame, readFrames } from "./frame-reader";
 import { type Manifest, packKey, readManifest } from "./manifest-file";
 import type { FileRecord, FrameRecord } from "./manifest-records";

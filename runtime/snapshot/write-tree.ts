@@ -12,8 +12,8 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { formatSize } from "../format";
 import type { ObjectStore } from "../store";
-import { formatSize } from "../units";
 import type { Watch } from "../waiting";
 import { readFrames } from "./frame-reader";
 import type { Manifest } from "./manifest-file";

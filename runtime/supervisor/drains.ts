@@ -1,5 +1,5 @@
+import { formatDuration } from "../format";
 import type { GatewayInstanceStatus, GatewayStatus } from "../gateway/targets";
-import { formatDuration } from "../units";
 import { Bell, pause, untilAborted } from "./bell";
 import type { GatewayProcess } from "./gateway-process";
 import type { Instance } from "./instance";

@@ -2,7 +2,7 @@ import { randomInt } from "node:crypto";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { formatDuration } from "../units";
+import { formatDuration } from "../format";
 import { isMissing } from "./files";
 import { livePresence } from "./presence";
 import { identify, isAlive, type ProcessIdentity } from "./processes";

@@ -1,6 +1,6 @@
 import { lstatSync, mkdirSync, renameSync, statSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { formatSize } from "../units";
+import { formatSize } from "../format";
 import { isMissing, removeTree } from "./files";
 import type { RestoredEnvironment } from "./restored";
 

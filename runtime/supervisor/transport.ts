@@ -1,5 +1,5 @@
 import { request } from "node:http";
-import { formatDuration } from "../units";
+import { formatDuration } from "../format";
 import type { Refusal } from "./protocol";
 
 /** The supervisor refused a request. */

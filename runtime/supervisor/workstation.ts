@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { formatDuration } from "../format";
 import { ComfyUI, observePlugins, parseStartupLog } from "../health";
-import { formatDuration } from "../units";
 import { waitFor } from "../waiting";
 import { backOff, longestBackOff } from "./back-off";
 import type { Background } from "./background";
