@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
-import { createWriteStream } from "node:fs";
-import { Transform } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import { open } from "node:fs/promises";
+import type { IncomingMessage } from "node:http";
 import { askStreaming, UnansweredError } from "./ask";
 import type { Instance } from "./instance";
 import type { FileReference } from "./json-text";
@@ -38,7 +37,8 @@ export function viewPath({ filename, subfolder, type }: FileReference): string {
 
 /**
  * Copies a file of an instance to a path, as a stream.
- * Throws an UnansweredError, a FileRefusedError, or, as soon as it has more bytes than the maximum, a FileTooLargeError.
+ * Throws an UnansweredError, a FileRefusedError, or, as soon as it has more bytes than the maximum, a FileTooLargeError;
+ * and what the file system says when it cannot take the file.
  */
 export async function download(
   instance: Instance,
@@ -46,33 +46,33 @@ export async function download(
   path: string,
   maximum: number,
 ): Promise<Download> {
-  const response = await askStreaming(instance, { path: viewPath(file), timeout: 60_000 });
-  if (response.statusCode !== 200) {
-    response.resume();
-    throw new FileRefusedError(file, response.statusCode ?? 0);
-  }
-  const hash = createHash("sha256");
-  let bytes = 0;
-  const count = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      bytes += chunk.length;
-      hash.update(chunk);
-      if (bytes > maximum) done(new FileTooLargeError(file, maximum));
-      else done(null, chunk);
-    },
-  });
-  const target = createWriteStream(path, { mode: 0o600 });
+  const target = await open(path, "w", 0o600);
   try {
-    await pipeline(response, count, target);
+    const response = await askStreaming(instance, { path: viewPath(file), timeout: 60_000 });
+    if (response.statusCode !== 200) {
+      response.resume();
+      throw new FileRefusedError(file, response.statusCode ?? 0);
+    }
+    const hash = createHash("sha256");
+    let bytes = 0;
+    // No stream.pipeline: it never ends when a target fails whose source has come in whole and is not read to its end.
+    for await (const chunk of chunksOf(response, instance, file)) {
+      bytes += chunk.length;
+      if (bytes > maximum) throw new FileTooLargeError(file, maximum);
+      hash.update(chunk);
+      await target.appendFile(chunk);
+    }
+    const contentType = response.headers["content-type"] ?? "application/octet-stream";
+    return { bytes, sha256: hash.digest("hex"), contentType };
+  } finally {
+    await target.close();
+  }
+}
+
+async function* chunksOf(response: IncomingMessage, instance: Instance, file: FileReference): AsyncGenerator<Buffer> {
+  try {
+    yield* response as AsyncIterable<Buffer>;
   } catch (error) {
-    if (error instanceof FileTooLargeError) throw error;
-    // A full disk is the gateway's own trouble and must not look like an instance that went.
-    if (target.errored !== null && "code" in target.errored) throw target.errored;
     throw new UnansweredError(instance.id, true, `${viewPath(file)}: ${(error as Error).message}`);
   }
-  return {
-    bytes,
-    sha256: hash.digest("hex"),
-    contentType: response.headers["content-type"] ?? "application/octet-stream",
-  };
 }

@@ -94,6 +94,8 @@ export class LostPrompts {
   async report(entry: PromptEntry, reason: string): Promise<void> {
     const { ledger, spool, onLost } = this.parts;
     const { id: promptId, clients, instance } = entry;
+    // Its client may have removed it, or sent it again, since it was looked at.
+    if (ledger.get(promptId) !== entry) return;
     const kept = spool.results.get(promptId);
     // The gateway was killed after the result was kept and before that was noted.
     if (kept?.instance === instance.id && kept.epoch === instance.epoch) return ledger.drop(entry);
