@@ -4,14 +4,24 @@ import { isMissing } from "./files";
 /** Writes a line to `supervisor.log`. */
 export type Journal = (message: string) => void;
 
-/** Writes by the path, not by an open file: an earlier supervisor which ends may remove the file under a start. */
+/**
+ * Writes by the path, not by an open file: an earlier supervisor which ends may remove the file under a start. What cannot be
+ * written, on a full disk for example, is counted and said with the next line that can: nothing that is looked after may suffer from it.
+ */
 export function journalAt(path: string): Journal {
+  let lost = 0;
+  let reason = "";
   return (message) => {
+    const now = new Date().toISOString();
+    const before = lost === 0 ? "" : `${now} ${lost} earlier lines could not be written: ${reason}\n`;
     try {
-      appendFileSync(path, `${new Date().toISOString()} ${message}\n`, { mode: 0o600 });
+      appendFileSync(path, `${before}${now} ${message}\n`, { mode: 0o600 });
+      lost = 0;
     } catch (error) {
       // The directory is gone, and with it whoever would read this.
-      if (!isMissing(error)) throw error;
+      if (isMissing(error)) return;
+      lost++;
+      reason = reasonOf(error);
     }
   };
 }

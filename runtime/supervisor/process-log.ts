@@ -1,20 +1,26 @@
 import {
   closeSync,
-  copyFileSync,
   existsSync,
+  fstatSync,
   mkdirSync,
   openSync,
-  readFileSync,
   readSync,
   renameSync,
+  rmSync,
   statSync,
   truncateSync,
+  writeFileSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import { isMissing } from "./files";
 
 /** Bytes after which a log is moved aside; with the one kept beside it a process takes at most twice as much. */
 const largestLog = 16 * 2 ** 20;
+/**
+ * Bytes that are read of a log to see how a start went, several times a second. ComfyUI prints its table of plugins last, and even
+ * hundreds of tracebacks are less.
+ */
+const longestRead = 4 * 2 ** 20;
 /** Lines and bytes that evidence quotes. */
 const tailLines = 40;
 const tailBytes = 64 * 2 ** 10;
@@ -29,38 +35,49 @@ export function openLog(path: string): number {
   return openSync(path, "a", 0o600);
 }
 
-/** All that was printed since the start, or since the log was last moved aside; empty when there is no log. */
+/** What was printed since the start, or since the log was last moved aside; of a long one the end. Empty when there is no log. */
 export function readLog(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    if (isMissing(error)) return "";
-    throw error;
-  }
+  return endOf(path, longestRead).toString("utf8");
 }
 
 /** The last lines of a log. */
 export function logTail(path: string): readonly string[] {
+  const text = endOf(path, tailBytes).toString("utf8").trimEnd();
+  return text === "" ? [] : text.split(/\r?\n/).slice(-tailLines);
+}
+
+/**
+ * Keeps a log small by copying its end aside and emptying it, as its writer holds it open. Emptied also when there is no room
+ * for the copy: the log itself may be what has filled the disk.
+ */
+export function capLog(path: string): void {
+  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) <= largestLog) return;
+  const aside = `${path}.1`;
+  try {
+    writeFileSync(aside, endOf(path, largestLog), { mode: 0o600 });
+  } catch (error) {
+    rmSync(aside, { force: true, recursive: true });
+    throw error;
+  } finally {
+    truncateSync(path);
+  }
+}
+
+/** The last bytes of a file; none when there is no such file. */
+function endOf(path: string, bytes: number): Buffer {
   let file: number;
   try {
     file = openSync(path, "r");
   } catch (error) {
-    if (isMissing(error)) return [];
+    if (isMissing(error)) return Buffer.alloc(0);
     throw error;
   }
   try {
-    const { size } = statSync(path);
-    const buffer = Buffer.alloc(Math.min(size, tailBytes));
+    const { size } = fstatSync(file);
+    const buffer = Buffer.alloc(Math.min(size, bytes));
     const length = readSync(file, buffer, 0, buffer.length, size - buffer.length);
-    return buffer.subarray(0, length).toString("utf8").trimEnd().split(/\r?\n/).slice(-tailLines);
+    return buffer.subarray(0, length);
   } finally {
     closeSync(file);
   }
-}
-
-/** Keeps a log small by copying it aside and emptying it, as its writer holds it open. */
-export function capLog(path: string): void {
-  if (!existsSync(path) || statSync(path).size <= largestLog) return;
-  copyFileSync(path, `${path}.1`);
-  truncateSync(path);
 }

@@ -2,10 +2,12 @@ import {
   appendFileSync,
   closeSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   rmSync,
   statSync,
+  truncateSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -60,7 +62,26 @@ describe("the log of a process", () => {
     closeSync(open);
 
     expect(readFileSync(log, "utf8")).toBe("after\n");
-    expect(statSync(`${log}.1`).size).toBe(17 * 2 ** 20);
+    expect(statSync(`${log}.1`).size).toBe(16 * 2 ** 20);
+  });
+
+  it("is emptied also when its end cannot be kept", () => {
+    closeSync(openLog(log));
+    writeFileSync(log, Buffer.alloc(17 * 2 ** 20, "x"));
+    mkdirSync(join(`${log}.1`, "in the way"), { recursive: true });
+
+    expect(() => capLog(log)).toThrow();
+
+    expect(statSync(log).size).toBe(0);
+  });
+
+  it("is read from its end when it is long, whatever its size", () => {
+    closeSync(openLog(log));
+    truncateSync(log, 3 * 2 ** 30);
+    appendFileSync(log, "the last line\n");
+
+    expect(readLog(log).length).toBeLessThan(5 * 2 ** 20);
+    expect(logTail(log).at(-1)).toMatch(/the last line$/);
   });
 
   it("is left alone while it is short", () => {
