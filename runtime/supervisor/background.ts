@@ -87,6 +87,8 @@ export class Background {
       else pending.resolve(message.result);
     });
     const lost = (error: Error) => {
+      // An error is followed by the exit; there may be another thread by then.
+      if (this.worker !== worker) return;
       this.worker = undefined;
       for (const { reject } of this.pending.values()) reject(error);
     };
