@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { formatDuration } from "../format";
@@ -71,10 +71,10 @@ interface Daemon {
 function startDaemon(directory: string): Daemon {
   const program = join(packageRoot(), "dist", "runtime", "supervisor", "main.js");
   if (!existsSync(program)) throw new Error(`${program} is missing: run "npm run build" in ${packageRoot()}`);
-  mkdirSync(directory, { recursive: true });
-  const log = openSync(new Folders(directory).log, "a", 0o600);
+  const log = openDaemonLog(directory);
   try {
-    const child = spawn(process.execPath, [program, "--directory", directory], {
+    // By one name, whatever links lead to it: processes are found again by their paths.
+    const child = spawn(process.execPath, [program, "--directory", realpathSync(directory)], {
       cwd: "/",
       env: daemonEnvironment(),
       detached: true,
@@ -91,6 +91,18 @@ function startDaemon(directory: string): Daemon {
     return daemon;
   } finally {
     closeSync(log);
+  }
+}
+
+function openDaemonLog(directory: string): number {
+  try {
+    mkdirSync(directory, { recursive: true });
+    return openSync(new Folders(directory).log, "a", 0o600);
+  } catch (error) {
+    throw new Error(
+      `the folder ${directory} of the local platform cannot be written to, and the supervisor keeps all that it knows there: ${(error as Error).message}`,
+      { cause: error },
+    );
   }
 }
 

@@ -3,12 +3,12 @@ import { hostname } from "node:os";
 import { packageVersion } from "../package-root";
 import { Bell, pause } from "./bell";
 import { ControlServer } from "./control-server";
-import { readJson, removeIfEmpty, removeTree, writeJson } from "./files";
+import { removeIfEmpty, removeTree, temporaryOf, writeJson } from "./files";
 import { Folders } from "./folders";
-import { type Journal, journalAt } from "./journal";
+import { type Journal, journalAt, reasonOf } from "./journal";
 import { type Lock, takeLock } from "./lock";
 import { Platform } from "./platform";
-import type { Presence } from "./presence";
+import { type Presence, readPresence } from "./presence";
 import { findMarkedBelow, send } from "./processes";
 import { protocolVersion, type SupervisorAbout } from "./protocol";
 import { socketPath } from "./socket-folder";
@@ -18,7 +18,7 @@ const idleEnd = 3_000;
 /** Milliseconds between two looks at that, and at whether it can still be reached. */
 const interval = 500;
 /** Milliseconds between two looks at the logs. */
-const logInterval = 60_000;
+const logInterval = 5_000;
 /** Milliseconds that what is under way gets when the supervisor ends and its processes stay. */
 const detachPatience = 3_000;
 
@@ -41,6 +41,8 @@ class Daemon {
   private readonly stop = new Bell();
   private readonly stopped = this.stop.next;
   private socket: string | null = null;
+  private logsAt = performance.now();
+  private trouble = "";
 
   constructor(
     private readonly folders: Folders,
@@ -59,11 +61,10 @@ class Daemon {
 
   async run(signal: AbortSignal): Promise<void> {
     const { folders, journal, about } = this;
-    const left = readJson<Presence>(folders.presence);
+    const left = readPresence(folders);
     if (left !== null) rmSync(left.socket, { force: true });
     journal(`supervisor ${about.version} (process ${about.pid}) looks after ${folders.directory}`);
     const platform = await Platform.load(folders, journal);
-    if (platform.empty) this.endUnrecorded();
     const shutdown = async () => {
       journal("is told to end, and ends all processes");
       await platform.halt();
@@ -72,23 +73,31 @@ class Daemon {
     const server = new ControlServer({ platform, about, shutdown }, journal);
     await this.beReachable(server);
     const end = AbortSignal.any([signal, this.stopped]);
-    let logsAt = performance.now();
     while (!end.aborted) {
       await pause(interval, end);
       if (end.aborted) break;
-      if (!this.lock.held) {
-        // Somebody has removed the directory's content.
-        if (!platform.recorded) return this.abandon();
-        this.lock.renew();
-      }
+      if (!this.lock.held && !platform.recorded) return this.abandon();
       if (platform.empty && server.idleFor >= idleEnd) break;
-      if (performance.now() - logsAt >= logInterval) {
-        platform.capLogs();
-        logsAt = performance.now();
-      }
-      await this.beReachable(server);
+      await this.maintain(server, platform);
     }
     await this.leave(server, platform);
+  }
+
+  /** What goes wrong here, on a full disk for example, is said once and tried again: what is looked after must not suffer from it. */
+  private async maintain(server: ControlServer, platform: Platform): Promise<void> {
+    try {
+      if (!this.lock.held) this.lock.renew();
+      await this.beReachable(server);
+      if (performance.now() - this.logsAt >= logInterval) {
+        this.logsAt = performance.now();
+        platform.capLogs();
+      }
+      this.trouble = "";
+    } catch (error) {
+      const trouble = reasonOf(error);
+      if (trouble !== this.trouble) this.journal(`cannot do all that it should: ${trouble}; it is tried again`);
+      this.trouble = trouble;
+    }
   }
 
   /** Listens, and writes down where; again when a logout has taken the socket away, or a person the file. */
@@ -105,20 +114,18 @@ class Daemon {
       writeJson(folders.presence, { ...about, identity: lock.identity, socket: this.socket } satisfies Presence);
   }
 
-  /** What the directory said of its processes is lost, so nobody else would ever end them. */
-  private endUnrecorded(): void {
-    const { services, workstations } = this.folders;
-    for (const identity of [services, workstations].flatMap(findMarkedBelow)) send(identity, "SIGKILL");
-  }
-
+  /** Somebody has removed the directory's content. What it said of its processes is lost, so nobody else would ever end them. */
   private abandon(): void {
-    this.endUnrecorded();
+    const { services, workstations } = this.folders;
+    for (const folder of [services, workstations]) {
+      for (const identity of findMarkedBelow(folder)) send(identity, "SIGKILL");
+    }
     if (this.socket !== null) rmSync(this.socket, { force: true });
   }
 
   private async leave(server: ControlServer, platform: Platform): Promise<void> {
     const { folders, journal } = this;
-    rmSync(folders.presence, { force: true });
+    for (const path of [folders.presence, temporaryOf(folders.presence)]) rmSync(path, { force: true });
     await server.close();
     await Promise.race([platform.detach(), pause(detachPatience, new AbortController().signal)]);
     if (!platform.empty) {

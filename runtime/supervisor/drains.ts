@@ -7,6 +7,7 @@ import type { InstanceSet } from "./instance-set";
 import { type Journal, reasonOf } from "./journal";
 import type { Refusal, ServiceSettings } from "./protocol";
 import type { StoredRelease } from "./records";
+import { elapsedSince } from "./steady-clock";
 
 /** Milliseconds between two looks. */
 const interval = 200;
@@ -32,10 +33,13 @@ export interface DrainContext {
 export class Drains {
   private readonly life = new AbortController();
   private readonly bell = new Bell();
-  private readonly task: Promise<void>;
+  private task: Promise<void> = Promise.resolve();
   private silentSince: number | null = null;
 
-  constructor(private readonly context: DrainContext) {
+  constructor(private readonly context: DrainContext) {}
+
+  /** Begins to watch; called once all instances are known, or one that is not yet would count as gone. */
+  start(): void {
     this.task = this.watch();
   }
 
@@ -96,7 +100,7 @@ export class Drains {
     if (refused !== null || release.drain === null) return refused === null ? left.length : 0;
     for (const { instance, work } of left) instance.describeDrain(work);
     const { deadline, onDeadline } = this.context.settings().drain;
-    if (left.length === 0 || Date.now() - Date.parse(release.drain.startedAt) < deadline) return left.length;
+    if (left.length === 0 || drainedFor(release) < deadline) return left.length;
     const unfinished = await Promise.all(
       left.map(async ({ instance, work }) => {
         const queueRemaining = await instance.queueRemaining();
@@ -147,13 +151,19 @@ export class Drains {
     return performance.now() - this.silentSince > gatewayPatience ? null : "silent";
   }
 
-  private end(instance: Instance): void {
-    // What fails is in the journal, and tried again.
+  /** Ends an instance. What fails is in the journal, and tried again. */
+  end(instance: Instance): void {
     this.context.instances
       .end(instance)
       .catch(() => pause(retryInterval, this.life.signal))
       .then(() => this.wake());
   }
+}
+
+/** Milliseconds since a drain began, whatever was done to the machine's clock meanwhile. */
+function drainedFor({ drain, drainBegan }: StoredRelease): number {
+  if (drainBegan != null) return elapsedSince(drainBegan) ?? 0;
+  return drain === null ? 0 : Date.now() - Date.parse(drain.startedAt);
 }
 
 function describe({ queueRemaining, inFlight }: GatewayInstanceStatus): string {

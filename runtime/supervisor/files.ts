@@ -1,24 +1,51 @@
-import { randomBytes } from "node:crypto";
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { chmod, readdir, rm, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { z } from "zod";
 
-/** Replaces a JSON file as a whole: a reader, and a start after a crash, finds the old or the new content. */
+/**
+ * Replaces a JSON file as a whole: a reader, and a start after a crash, finds the old or the new content. Whoever is killed on the
+ * way leaves {@link temporaryOf} the path, which the next write takes: one process at a time writes to a path.
+ */
 export function writeJson(path: string, value: unknown): void {
   mkdirSync(dirname(path), { recursive: true });
-  const temporary = `${path}.${randomBytes(4).toString("hex")}.tmp`;
-  const file = openSync(temporary, "wx", 0o600);
+  const temporary = temporaryOf(path);
   try {
-    writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
+    const file = openSync(temporary, "w", 0o600);
+    try {
+      writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`);
+      fsyncSync(file);
+    } catch (error) {
+      // On a full disk it would take the room that the next attempt needs.
+      rmSync(temporary, { force: true });
+      throw error;
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    throw new Error(`${path} could not be written`, { cause: error });
   }
-  renameSync(temporary, path);
 }
 
-/** The content of a JSON file that this package wrote, or null when there is none. */
-export function readJson<T>(path: string): T | null {
+/** Where a JSON file is written before it gets its name. */
+export const temporaryOf = (path: string) => `${path}.tmp`;
+
+/**
+ * The content of a JSON file that this package wrote, or null when there is none.
+ * @throws when it is no JSON, or not of the given form: something else has written to it, or another version of this package.
+ */
+export function readJson<T>(path: string, form?: z.ZodType<T>): T | null {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
@@ -26,12 +53,32 @@ export function readJson<T>(path: string): T | null {
     if (isMissing(error)) return null;
     throw error;
   }
+  let content: T;
   try {
-    return JSON.parse(text) as T;
+    content = JSON.parse(text) as T;
   } catch (error) {
     throw new Error(`${path} is not readable JSON; it is replaced as a whole, so something else has written to it`, {
       cause: error,
     });
+  }
+  const issues = form?.safeParse(content).error?.issues ?? [];
+  if (issues.length === 0) return content;
+  const problems = issues.slice(0, mostIssues).map(({ path: at, message }) => `${at.join(".") || "it"}: ${message}`);
+  throw new Error(`${path} is not as this version of pulumi-comfyui writes it: ${problems.join("; ")}`);
+}
+
+/** How many of a file's problems a message names. */
+const mostIssues = 5;
+
+/** Names of the folders in a folder, sorted; none when there is no such folder. */
+export function foldersIn(path: string): readonly string[] {
+  try {
+    return readdirSync(path, { withFileTypes: true })
+      .flatMap((entry) => (entry.isDirectory() ? [entry.name] : []))
+      .sort();
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
   }
 }
 

@@ -47,6 +47,9 @@ export class ServiceFolders {
   get gatewaySettings(): string {
     return join(this.gateway, "settings.json");
   }
+  get gatewayProcess(): string {
+    return join(this.gateway, "process.json");
+  }
   get gatewayLog(): string {
     return join(this.gateway, "gateway.log");
   }

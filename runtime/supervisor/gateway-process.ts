@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
+import { formatDuration } from "../format";
 import type { GatewaySettings, GatewayStatus } from "../gateway/targets";
 import { packageRoot } from "../package-root";
-import { formatDuration } from "../units";
 import { DeadlineError, waitFor } from "../waiting";
 import { backOff } from "./back-off";
 import { Bell, pause, untilAborted } from "./bell";
@@ -14,7 +15,15 @@ import { askGateway } from "./gateway-status";
 import { type Journal, reasonOf } from "./journal";
 import { adoptOrClear } from "./kept-process";
 import { logTail } from "./process-log";
-import { describeExit, type ProcessIdentity, type RunningProcess, startProcess, stopProcess } from "./processes";
+import {
+  describeExit,
+  killMarked,
+  type ProcessIdentity,
+  processIdentity,
+  type RunningProcess,
+  startProcess,
+  stopProcess,
+} from "./processes";
 import type { GatewayDeclaration } from "./protocol";
 import { urlOf } from "./records";
 import { RefusedError } from "./refusal";
@@ -33,6 +42,15 @@ interface ProcessRecord {
   readonly restarts: number;
 }
 
+const form: z.ZodType<ProcessRecord> = z.object({
+  process: processIdentity.nullable(),
+  port: z.int(),
+  restarts: z.int().nonnegative(),
+});
+
+/** What is recorded of a gateway's process, or null. @throws when the file is not as this package writes it */
+export const readProcessRecord = (folders: ServiceFolders) => readJson(folders.gatewayProcess, form);
+
 /** Keeps the gateway's process of a service running, over the end of the supervisor. */
 export class GatewayProcess {
   private readonly life = new AbortController();
@@ -50,13 +68,11 @@ export class GatewayProcess {
     private port: number,
     private readonly journal: Journal,
   ) {
-    const recorded = readJson<ProcessRecord>(this.recordPath);
+    const recorded = readProcessRecord(folders);
     this.record = recorded ?? { process: null, port, restarts: 0 };
     this.running = adoptOrClear(this.record.process, this.mark, journal);
     this.runningPort = this.running === null ? null : this.record.port;
-    this.task = this.keep().catch((error) => {
-      if (!this.life.signal.aborted) journal(`gateway of ${name}: is not looked after any more: ${reasonOf(error)}`);
-    });
+    this.task = this.persist();
   }
 
   get pid(): number | null {
@@ -121,6 +137,19 @@ export class GatewayProcess {
     }
   }
 
+  /** Goes on also when what happens cannot be recorded, on a full disk for example. */
+  private async persist(): Promise<void> {
+    const { signal } = this.life;
+    while (!signal.aborted) {
+      try {
+        await this.keep();
+      } catch (error) {
+        this.journal(`gateway of ${this.name}: cannot be looked after: ${reasonOf(error)}`);
+        await pause(backOff(3), AbortSignal.any([signal, this.changes.next]));
+      }
+    }
+  }
+
   private async keep(): Promise<void> {
     const { signal } = this.life;
     let failures = 0;
@@ -147,6 +176,8 @@ export class GatewayProcess {
     try {
       this.running ??= await this.launch();
     } catch (error) {
+      // Its start may have come so far that it holds the port.
+      killMarked(this.mark);
       return `it could not be started: ${reasonOf(error)}`;
     }
     const exit = await Promise.race([this.running.exited, untilAborted(signal)]);
@@ -176,13 +207,10 @@ export class GatewayProcess {
     return this.folders.gateway;
   }
 
-  private get recordPath(): string {
-    return join(this.folders.gateway, "process.json");
-  }
-
   private save(change: Partial<ProcessRecord>): void {
-    this.record = { ...this.record, ...change };
-    writeJson(this.recordPath, this.record);
+    const record = { ...this.record, ...change };
+    writeJson(this.folders.gatewayProcess, record);
+    this.record = record;
   }
 }
 

@@ -1,6 +1,7 @@
+import { z } from "zod";
 import { readJson, writeJson } from "./files";
 import type { InstanceFolders } from "./folders";
-import type { ProcessIdentity } from "./processes";
+import { type ProcessIdentity, processIdentity } from "./processes";
 import type { Evidence } from "./protocol";
 
 /** `instance.json`: what of an instance survives the supervisor. */
@@ -40,6 +41,22 @@ export function newInstanceRecord(now: string): InstanceRecord {
   };
 }
 
-export const readInstanceRecord = (folders: InstanceFolders) => readJson<InstanceRecord>(folders.record);
+/** The form of `instance.json`, as far as anything depends on it. */
+const form = z.object({
+  format: z.literal(1),
+  createdAt: z.string(),
+  port: z.int().nullable(),
+  epoch: z.int().nonnegative(),
+  restarts: z.int().nonnegative(),
+  process: processIdentity.nullable(),
+  standing: z.enum(["starting", "proven", "failed"]),
+  since: z.string(),
+  everProven: z.boolean(),
+  leaving: z.boolean(),
+  evidence: z.object({ reason: z.string() }).nullable(),
+}) as unknown as z.ZodType<InstanceRecord>;
+
+/** What is recorded of an instance, or null. @throws when the file is not as this package writes it */
+export const readInstanceRecord = (folders: InstanceFolders) => readJson(folders.record, form);
 export const writeInstanceRecord = (folders: InstanceFolders, record: InstanceRecord) =>
   writeJson(folders.record, record);

@@ -1,30 +1,22 @@
 import { mkdirSync } from "node:fs";
-import { prove, saysPortInUse } from "../health";
-import { backOff } from "./back-off";
+import { backOff, longestBackOff } from "./back-off";
 import type { Background } from "./background";
 import { Bell, pause } from "./bell";
-import { comfyuiStart } from "./comfyui-process";
-import { readJson, removeTree } from "./files";
+import { removeTree } from "./files";
 import type { InstanceFolders } from "./folders";
 import { evidenceOf, type Fault, faultOfExit, type Outcome } from "./instance-fault";
-import { type InstanceRecord, writeInstanceRecord } from "./instance-record";
+import { InstanceProcess } from "./instance-process";
+import type { InstanceRecord } from "./instance-record";
+import { InstanceState } from "./instance-state";
 import { type Journal, reasonOf } from "./journal";
-import { adoptOrClear } from "./kept-process";
 import type { PortBook } from "./port-book";
-import { prepareInstance } from "./preparation";
-import { readLog } from "./process-log";
-import { type Exit, killMarked, type RunningProcess, startProcess, stopProcess } from "./processes";
-import type { InstanceStatus, Phase, ReleaseSpec } from "./protocol";
-import { QueueProbe } from "./queue-probe";
-import { urlOf } from "./records";
-import type { RestoredEnvironment } from "./restored";
+import { killMarked } from "./processes";
+import type { InstanceStatus, ReleaseSpec } from "./protocol";
 
 /** How often a process may end in a row before an instance that was never proven is given up. */
 const mostStarts = 3;
 /** Milliseconds after which a proven process has shown that it is not the kind that ends right away. */
 const longRun = 60_000;
-/** Milliseconds within which the end of a process explains why a request to it failed. */
-const exitPatience = 2_000;
 
 export interface InstanceContext {
   readonly release: string;
@@ -40,45 +32,42 @@ export interface InstanceContext {
 }
 
 /**
- * One ComfyUI process of a release, from its restore to its end. It starts, proves and restarts it; who decides that it
+ * One ComfyUI of a release, from its restore to its end. It is started, proven and started again here; who decides that it
  * has to go, and when it has drained, is its service.
  */
 export class Instance {
   readonly id: string;
   private readonly life = new AbortController();
   private readonly wake = new Bell();
+  private readonly state: InstanceState;
+  private readonly process: InstanceProcess;
   private task: Promise<void> = Promise.resolve();
   private living = false;
-  private running: RunningProcess | null = null;
-  private probe: QueueProbe | null = null;
-  private phase: Phase;
-  private phaseSince: string;
-  private detail = "";
   private finishing: Promise<void> | null = null;
   private doomed = false;
 
   constructor(
     private readonly context: InstanceContext,
-    private record: InstanceRecord,
+    record: InstanceRecord,
   ) {
     this.id = `${context.release}/${context.index}`;
-    this.phase = record.standing === "starting" ? "waiting" : record.standing;
-    this.phaseSince = record.since;
-    if (record.port !== null) context.ports.enter(record.port, this.holder);
+    this.state = new InstanceState(context.folders, record, context.changed);
+    this.process = new InstanceProcess({ ...context, id: this.id }, this.state);
   }
 
   /** Begins to live, or goes on where an earlier supervisor left it. */
   start(): void {
     mkdirSync(this.context.folders.root, { recursive: true });
-    this.save({});
-    const adopted = adoptOrClear(this.record.process, this.mark, this.context.journal);
-    if (adopted === null && this.record.process !== null) {
-      this.save({ process: null, ...(this.record.standing === "proven" ? { standing: "starting" as const } : {}) });
+    this.state.save({});
+    this.process.adopt();
+    const { record } = this.state;
+    if (!this.alive && record.process !== null) {
+      this.state.save({ process: null, ...(record.standing === "proven" ? { standing: "starting" as const } : {}) });
     }
     // What failed stays as it is until somebody asks for another attempt; what has to go is not started any more.
-    if (this.record.standing === "failed" && !this.record.everProven) return;
-    if (adopted === null && this.record.leaving) return;
-    this.begin(adopted);
+    if (record.standing === "failed" && !record.everProven) return;
+    if (!this.alive && record.leaving) return;
+    this.begin();
   }
 
   get index(): number {
@@ -88,10 +77,10 @@ export class Instance {
     return this.context.release;
   }
   get proven(): boolean {
-    return this.record.standing === "proven" && this.running !== null && !this.doomed;
+    return this.state.record.standing === "proven" && this.alive && !this.doomed;
   }
   get failed(): boolean {
-    return this.phase === "failed";
+    return this.state.phase === "failed";
   }
   /** Whether it was told to end: it does not come back. */
   get going(): boolean {
@@ -102,46 +91,46 @@ export class Instance {
     return this.finishing !== null;
   }
   get leaving(): boolean {
-    return this.record.leaving;
+    return this.state.record.leaving;
   }
   get alive(): boolean {
-    return this.running !== null;
+    return this.process.runs;
   }
   get log(): string {
     return this.context.folders.log;
   }
   get epoch(): number {
-    return this.record.epoch;
+    return this.state.record.epoch;
   }
   get url(): string | null {
-    return this.record.port === null ? null : urlOf(this.record.port);
+    return this.process.url;
   }
 
   /** Prompts that it has left as it answers now, or null. */
-  async queueRemaining(): Promise<number | null> {
-    return (await this.probe?.now()) ?? null;
+  queueRemaining(): Promise<number | null> {
+    return this.process.queueRemaining("now");
   }
 
   /** Decides whether it has to go. */
   setLeaving(leaving: boolean): void {
     // What is being removed must not write its record again.
-    if (leaving === this.record.leaving || this.doomed) return;
-    this.save({ leaving });
-    this.enter(this.phase, "");
-    if (!leaving && this.running === null) this.retry();
+    if (leaving === this.leaving || this.doomed) return;
+    this.state.save({ leaving });
+    this.state.enter(this.state.phase, "");
+    if (!leaving && !this.alive) this.retry();
   }
 
   /** What its drain waits for. */
   describeDrain(detail: string): void {
-    this.detail = detail;
+    this.state.detail = detail;
   }
 
   /** Starts a failed one over, or one that waits before its next start. */
   retry(): void {
     this.wake.ring();
     if (this.doomed || this.living) return;
-    if (this.record.standing === "failed") this.save({ standing: "starting", evidence: null });
-    this.begin(null);
+    if (this.state.record.standing === "failed") this.state.save({ standing: "starting", evidence: null });
+    this.begin();
   }
 
   /** Ends its process and removes its folder; fulfilled when nothing of it is left. */
@@ -164,237 +153,110 @@ export class Instance {
   /** Ends its process at once and leaves all else for the next supervisor, which starts it again. */
   async halt(): Promise<void> {
     await this.detach();
-    if (this.running !== null) await stopProcess(this.running, this.mark, "SIGINT");
+    await this.process.stop();
   }
 
   async status(): Promise<InstanceStatus> {
-    const { record } = this;
-    const queueRemaining = this.record.standing === "proven" ? ((await this.probe?.latest()) ?? null) : null;
+    const { record, phase, detail, phaseSince, evidence } = this.state;
     return {
       id: this.id,
       release: this.release,
       index: this.index,
-      phase: this.doomed ? "stopping" : this.leaving && this.proven ? "draining" : this.phase,
-      detail: this.detail,
+      phase: this.doomed ? "stopping" : this.leaving && this.proven ? "draining" : phase,
+      detail,
       url: this.url,
-      pid: this.running?.identity.pid ?? null,
+      pid: this.process.pid,
       epoch: record.epoch,
       restarts: record.restarts,
       createdAt: record.createdAt,
-      phaseSince: this.phaseSince,
-      queueRemaining,
-      log: this.context.folders.log,
-      evidence: record.evidence,
+      phaseSince,
+      queueRemaining: record.standing === "proven" ? await this.process.queueRemaining("latest") : null,
+      log: this.log,
+      evidence,
     };
   }
 
-  private get holder(): string {
-    return `instance ${this.id}`;
-  }
-
-  /** Unique on this machine, and found again by the next supervisor of the directory. */
-  private get mark(): string {
-    return this.context.folders.root;
-  }
-
-  private begin(adopted: RunningProcess | null): void {
+  private begin(): void {
     this.living = true;
-    this.running = adopted;
-    if (adopted !== null && this.url !== null) this.probe = new QueueProbe(this.url);
-    this.task = this.live(adopted)
-      .catch((error) => {
-        if (!this.life.signal.aborted) this.giveUp({ phase: this.phase, reason: reasonOf(error) });
-      })
-      .finally(() => {
-        this.living = false;
-      });
+    this.task = this.persist().finally(() => {
+      this.living = false;
+    });
   }
 
-  private async live(adopted: RunningProcess | null): Promise<void> {
+  /** Goes on also when what happens cannot be recorded, on a full disk for example: tried again after a while, or when asked. */
+  private async persist(): Promise<void> {
     const { signal } = this.life;
-    let running = adopted;
+    while (!signal.aborted) {
+      try {
+        await this.live();
+        this.state.unrecorded = null;
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        const reason = reasonOf(error);
+        this.context.journal(`${this.id}: cannot be looked after: ${reason}`);
+        this.state.unrecorded = { instance: this.id, phase: this.state.phase, reason, logTail: [] };
+        this.state.enter("failed", reason);
+        await pause(longestBackOff, AbortSignal.any([signal, this.wake.next]));
+      }
+    }
+  }
+
+  private async live(): Promise<void> {
+    const { signal } = this.life;
     let failures = 0;
     for (;;) {
-      const outcome = await this.runOnce(running);
-      running = null;
-      this.running = null;
+      const outcome = await this.process.run(signal);
+      this.state.unrecorded = null;
       if (this.leaving) {
-        this.save({ process: null });
+        this.state.save({ process: null });
         return this.context.changed();
       }
       if (outcome.kind === "port-in-use") {
-        this.context.ports.leave(this.record.port, this.holder);
-        this.save({ port: null });
+        this.process.leavePort();
+        this.state.save({ port: null });
         continue;
       }
-      failures = this.ranLong() ? 1 : failures + 1;
+      failures = this.process.provenFor >= longRun ? 1 : failures + 1;
       const fault = this.faultOf(outcome);
       const conclusive = outcome.kind === "faulty" && outcome.conclusive;
-      if (!this.record.everProven && (conclusive || failures >= mostStarts)) return this.giveUp(fault, outcome);
+      if (!this.state.record.everProven && (conclusive || failures >= mostStarts)) return this.giveUp(fault, outcome);
       this.context.journal(`${this.id}: ${fault.reason}; it is started again in ${backOff(failures)} ms`);
-      this.save({ standing: "starting", process: null, evidence: evidenceOf(this.id, fault, outcome, this.log) });
-      this.enter(failures >= mostStarts ? "failed" : "waiting", fault.reason);
+      this.state.save({ standing: "starting", process: null, evidence: evidenceOf(this.id, fault, outcome, this.log) });
+      this.state.enter(failures >= mostStarts ? "failed" : "waiting", fault.reason);
       await pause(backOff(failures), AbortSignal.any([signal, this.wake.next]));
       signal.throwIfAborted();
-      this.save({ restarts: this.record.restarts + 1 });
+      this.state.save({ restarts: this.state.record.restarts + 1 });
     }
-  }
-
-  /** From a start, or the adoption of a process, to its end. */
-  private async runOnce(adopted: RunningProcess | null): Promise<Outcome> {
-    const { journal, folders } = this.context;
-    let environment = adopted === null ? null : readJson<RestoredEnvironment>(folders.restored);
-    let running = adopted;
-    try {
-      environment ??= await this.prepare();
-      running ??= await this.launch(environment);
-    } catch (error) {
-      this.life.signal.throwIfAborted();
-      journal(`${this.id}: could not be started: ${reasonOf(error)}`);
-      return { kind: "faulty", fault: { phase: this.phase, reason: reasonOf(error) }, conclusive: true };
-    }
-    this.running = running;
-    if (this.record.standing !== "proven") {
-      const outcome = await this.proveOrEnd(running, environment);
-      if (outcome !== null) {
-        if (outcome.kind === "faulty") await stopProcess(running, this.mark, "SIGINT");
-        killMarked(this.mark);
-        return outcome;
-      }
-    }
-    const exit = await this.untilEnd(running);
-    killMarked(this.mark);
-    return { kind: "ended", exit };
-  }
-
-  private async prepare(): Promise<RestoredEnvironment> {
-    const { folders, spec, cache, restores } = this.context;
-    const { signal } = this.life;
-    this.enter("restoring", "waiting for its turn");
-    const progress = (message: string) => this.enter("restoring", message);
-    return prepareInstance({ folders, spec, cache, restores, progress, signal });
-  }
-
-  private async launch({ location, python }: RestoredEnvironment): Promise<RunningProcess> {
-    const { folders, spec, journal } = this.context;
-    const port = await this.port();
-    this.save({ port, epoch: this.record.epoch + 1, process: null, standing: "starting" });
-    this.life.signal.throwIfAborted();
-    this.probe = new QueueProbe(urlOf(port));
-    this.enter("booting", "");
-    const running = await startProcess(
-      comfyuiStart({
-        ...location,
-        python,
-        port,
-        folders,
-        arguments: spec.arguments,
-        environmentVariables: spec.environmentVariables,
-        log: folders.log,
-        mark: this.mark,
-      }),
-    );
-    this.running = running;
-    this.save({ process: running.identity });
-    journal(`${this.id}: process ${running.identity.pid} starts at ${urlOf(port)}`);
-    return running;
-  }
-
-  private async port(): Promise<number> {
-    const { ports } = this.context;
-    const { port } = this.record;
-    if (port !== null && (await ports.takenBy(port, this.holder)) === null) return port;
-    ports.leave(port, this.holder);
-    return ports.choose(this.holder);
-  }
-
-  /** Null when it is proven. */
-  private async proveOrEnd(running: RunningProcess, environment: RestoredEnvironment): Promise<Outcome | null> {
-    const { spec, folders, journal } = this.context;
-    const ended = new AbortController();
-    void running.exited.then(() => ended.abort());
-    try {
-      const proof = await prove({
-        url: this.url ?? "",
-        readLog: () => readLog(folders.log),
-        plugins: environment.plugins,
-        ...spec.health,
-        report: (phase, detail) => this.enter(phase, detail),
-        signal: AbortSignal.any([this.life.signal, ended.signal]),
-      });
-      if (!proof.proven) return { kind: "faulty", fault: proof.finding, conclusive: true };
-      this.save({ standing: "proven", everProven: true, evidence: null, since: new Date().toISOString() });
-      journal(`${this.id}: proven`);
-      this.enter("proven", proof.remarks.join("; "));
-      return null;
-    } catch (error) {
-      this.life.signal.throwIfAborted();
-      await pause(exitPatience, ended.signal);
-      if (!ended.signal.aborted) {
-        return { kind: "faulty", fault: { phase: this.phase, reason: reasonOf(error) }, conclusive: false };
-      }
-      const exit = await running.exited;
-      return saysPortInUse(readLog(folders.log)) ? { kind: "port-in-use" } : { kind: "ended", exit };
-    }
-  }
-
-  /** Whether the process that has just ended had been proven for long enough not to be of the kind that ends right away. */
-  private ranLong(): boolean {
-    return this.record.standing === "proven" && Date.now() - Date.parse(this.record.since) >= longRun;
-  }
-
-  private async untilEnd(running: RunningProcess): Promise<Exit> {
-    const gone = new AbortController();
-    const abandoned = new Promise<null>((resolve) => {
-      this.life.signal.addEventListener("abort", () => resolve(null), { once: true, signal: gone.signal });
-    });
-    const exit = await Promise.race([running.exited, abandoned]);
-    gone.abort();
-    this.life.signal.throwIfAborted();
-    return exit ?? { code: null, signal: null };
   }
 
   private faultOf(outcome: Exclude<Outcome, { kind: "port-in-use" }>): Fault {
     if (outcome.kind === "faulty") return outcome.fault;
-    return faultOfExit(outcome.exit, this.phase, this.record.standing === "proven", this.log);
+    return faultOfExit(outcome.exit, this.state.phase, this.state.record.standing === "proven", this.log);
   }
 
-  private giveUp(fault: Fault, outcome: Outcome | null = null): void {
+  private giveUp(fault: Fault, outcome: Outcome): void {
     this.context.journal(`${this.id}: failed while ${fault.phase}: ${fault.reason}`);
-    this.save({
+    this.state.save({
       standing: "failed",
       process: null,
       since: new Date().toISOString(),
       evidence: evidenceOf(this.id, fault, outcome, this.log),
     });
-    this.enter("failed", fault.reason);
+    this.state.enter("failed", fault.reason);
   }
 
   private async finish(): Promise<void> {
-    const { folders, ports, changed, journal } = this.context;
+    const { folders, changed, journal } = this.context;
     // Nothing is sent to it any more before its process is told to end.
     changed();
     this.life.abort(new Error(`${this.id} has to go`));
     await this.task;
-    if (this.running !== null) await stopProcess(this.running, this.mark, "SIGINT");
-    this.running = null;
-    killMarked(this.mark);
+    await this.process.stop();
+    killMarked(this.process.mark);
     await removeTree(folders.root);
-    ports.leave(this.record.port, this.holder);
+    this.process.leavePort();
     journal(`${this.id}: gone`);
     changed();
-  }
-
-  private enter(phase: Phase, detail: string): void {
-    this.detail = detail;
-    if (phase === this.phase) return;
-    this.phase = phase;
-    this.phaseSince = new Date().toISOString();
-    this.context.changed();
-  }
-
-  private save(change: Partial<InstanceRecord>): void {
-    this.record = { ...this.record, ...change };
-    writeInstanceRecord(this.context.folders, this.record);
   }
 }

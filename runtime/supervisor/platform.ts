@@ -1,14 +1,12 @@
-import { randomBytes } from "node:crypto";
-import { existsSync, renameSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
 import { Background } from "./background";
 import { pause } from "./bell";
-import { isMissing, namesIn, readJson, removeTree } from "./files";
+import { foldersIn, removeTree } from "./files";
 import type { Folders } from "./folders";
 import { type Journal, reasonOf } from "./journal";
 import { PortBook } from "./port-book";
 import { capLog } from "./process-log";
-import { killMarked } from "./processes";
+import { findMarkedBelow, killMarked, send } from "./processes";
 import type {
   Claim,
   Owner,
@@ -17,11 +15,13 @@ import type {
   WorkstationDeclaration,
   WorkstationState,
 } from "./protocol";
-import type { StoredService } from "./records";
+import { demandReadable } from "./readable";
 import { RefusedError } from "./refusal";
 import { ownerName, sameOwner } from "./releases";
 import { Serial } from "./serial";
 import { type ClaimRequest, Service } from "./service";
+import { readService, snapshotsOf } from "./service-record";
+import { removeInterruptedRestores, removeUnusedRestores } from "./unused-restores";
 import { holderOf, Workstation } from "./workstation";
 import { readWorkstation } from "./workstation-record";
 
@@ -44,22 +44,26 @@ export class Platform {
     private readonly journal: Journal,
   ) {}
 
-  /** Takes over what is recorded in the directory. */
+  /** Takes over what is recorded in the directory. Fails before it touches anything when a part of that cannot be read. */
   static async load(folders: Folders, journal: Journal): Promise<Platform> {
+    demandReadable(folders);
+    const services = foldersIn(folders.services).map((name) => ({ name, stored: readService(folders.service(name)) }));
+    const workstations = foldersIn(folders.workstations).map((name) => ({
+      name,
+      stored: readWorkstation(folders.workstation(name)),
+    }));
     const platform = new Platform(folders, journal);
-    for (const name of await namesIn(folders.services)) {
-      const own = folders.service(name);
-      const stored = readJson<StoredService>(own.record);
-      if (stored !== null) platform.services.set(name, await Service.load(platform.serviceContext(name), stored));
-      else await platform.removeLeftOver(own.root);
+    const needed = services.flatMap(({ stored }) => (stored === null ? [] : snapshotsOf(stored)));
+    await removeInterruptedRestores(folders.cache, new Set(needed), journal);
+    for (const { name, stored } of services) {
+      if (stored === null) await platform.removeLeftOver(folders.service(name).root);
+      else platform.services.set(name, await Service.load(platform.serviceContext(name), stored));
     }
-    for (const name of await namesIn(folders.workstations)) {
-      const own = folders.workstation(name);
-      const stored = readWorkstation(own);
-      if (stored !== null) platform.workstations.set(name, new Workstation(platform.workstationContext(name), stored));
-      else await platform.removeLeftOver(own.root);
+    for (const { name, stored } of workstations) {
+      if (stored === null) await platform.removeLeftOver(folders.workstation(name).root);
+      else platform.workstations.set(name, new Workstation(platform.workstationContext(name), stored));
     }
-    await platform.removeUnusedRestores();
+    platform.endLeftOvers();
     return platform;
   }
 
@@ -211,7 +215,15 @@ export class Platform {
       ...[...this.workstations.values()].map(({ log }) => log),
       this.folders.log,
     ];
-    for (const log of logs) capLog(log);
+    const problems = logs.flatMap((log) => {
+      try {
+        capLog(log);
+        return [];
+      } catch (error) {
+        return [`${log} could not be cut: ${reasonOf(error)}`];
+      }
+    });
+    if (problems.length > 0) throw new Error(problems.join("; "));
   }
 
   /** Ends all processes at once. What is declared stays, and the next supervisor starts it again. */
@@ -276,37 +288,34 @@ export class Platform {
     return { name, folders: folders.workstation(name), scans, ports, journal };
   }
 
-  /** Removes complete restores of snapshots that no release can start from any more. */
   private async removeUnusedRestores(): Promise<void> {
-    const { cache } = this.folders;
-    const needed = new Set([...this.services.values()].flatMap(({ snapshots }) => snapshots));
-    for (const name of await namesIn(cache)) {
-      if (/^[0-9a-f]{64}$/.test(name) && !needed.has(name)) this.setAside(join(cache, name));
-    }
-    for (const name of await namesIn(cache)) {
-      if (!name.endsWith(asideSuffix)) continue;
-      try {
-        await removeTree(join(cache, name));
-      } catch (error) {
-        this.journal(`${join(cache, name)} could not be removed, and stays: ${reasonOf(error)}`);
-      }
-    }
+    await removeUnusedRestores(this.folders.cache, () => this.needed, this.journal);
   }
 
-  /** Renamed first: a release of the same snapshot that comes meanwhile must not find a part of it. */
-  private setAside(path: string): void {
-    try {
-      renameSync(path, `${path}.${randomBytes(4).toString("hex")}${asideSuffix}`);
-    } catch (error) {
-      if (!isMissing(error)) throw error;
-    }
+  /** Manifest digests of the snapshots that instances may still be started from. */
+  private get needed(): ReadonlySet<string> {
+    return new Set([...this.services.values()].flatMap(({ snapshots }) => snapshots));
   }
 
   private async removeLeftOver(root: string): Promise<void> {
     this.journal(`${root}: removes what has no record`);
+    for (const identity of findMarkedBelow(root)) send(identity, "SIGKILL");
     killMarked(root);
     await removeTree(root);
   }
-}
 
-const asideSuffix = ".unused";
+  /** Ends processes of services and workstations whose folders somebody has removed. */
+  private endLeftOvers(): void {
+    const known = [
+      ...[...this.services.keys()].map((name) => this.folders.service(name).root),
+      ...[...this.workstations.keys()].map((name) => this.folders.workstation(name).root),
+    ];
+    const isKnown = (mark: string) => known.some((root) => mark === root || mark.startsWith(`${root}/`));
+    for (const folder of [this.folders.services, this.folders.workstations]) {
+      for (const identity of findMarkedBelow(folder, (mark) => !isKnown(mark))) {
+        this.journal(`process ${identity.pid} belongs to nothing that is recorded, and is ended`);
+        send(identity, "SIGKILL");
+      }
+    }
+  }
+}

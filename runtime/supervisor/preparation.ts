@@ -2,11 +2,11 @@ import { existsSync, mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Watch } from "../waiting";
 import type { Background } from "./background";
-import { namesIn, readJson, removeTree, writeJson } from "./files";
+import { namesIn, removeTree, writeJson } from "./files";
 import type { InstanceFolders } from "./folders";
 import { demandModels, linkModels } from "./models";
 import type { ReleaseSpec } from "./protocol";
-import type { RestoredEnvironment } from "./restored";
+import { type RestoredEnvironment, readRestored } from "./restored";
 
 export interface Preparation extends Watch {
   readonly folders: InstanceFolders;
@@ -36,7 +36,7 @@ async function restoreOnce({
   progress,
   signal,
 }: Preparation): Promise<RestoredEnvironment> {
-  const known = readJson<RestoredEnvironment>(folders.restored);
+  const known = readRestored(folders);
   if (known !== null && existsSync(folders.environment)) return known;
   await removeLeftOvers(folders);
   const task = { reference: spec.snapshot, cache, target: folders.environment, models: spec.models };

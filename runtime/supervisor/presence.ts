@@ -1,7 +1,8 @@
 import { hostname } from "node:os";
+import { z } from "zod";
 import { readJson } from "./files";
 import { Folders } from "./folders";
-import { bootId, isAlive, type ProcessIdentity } from "./processes";
+import { bootId, isAlive, type ProcessIdentity, processIdentity } from "./processes";
 import type { SupervisorAbout } from "./protocol";
 
 /** `supervisor.json`: who looks after a directory and where it answers. */
@@ -11,9 +12,20 @@ export interface Presence extends SupervisorAbout {
   readonly socket: string;
 }
 
+const form = z.object({
+  protocol: z.number(),
+  pid: z.int(),
+  host: z.string(),
+  identity: processIdentity,
+  socket: z.string(),
+}) as unknown as z.ZodType<Presence>;
+
+/** What a directory says of its supervisor, or null. @throws when the file is not as this package writes it */
+export const readPresence = (folders: Folders) => readJson(folders.presence, form);
+
 /** The supervisor that a directory names and that is alive, or null. */
 export function livePresence(directory: string): Presence | null {
-  const presence = readJson<Presence>(new Folders(directory).presence);
+  const presence = readPresence(new Folders(directory));
   if (presence === null) return null;
   if (isAlive(presence.identity)) return presence;
   if (presence.host !== hostname() && !sameBoot(presence.identity)) {

@@ -1,6 +1,8 @@
 import { spawn } from "node:child_process";
 import { closeSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
+import { z } from "zod";
+import { formatDuration } from "../format";
 import { openLog } from "./process-log";
 
 /** A process beyond the reuse of its number: pids come round again, also after a reboot. */
@@ -9,6 +11,8 @@ export interface ProcessIdentity {
   /** `<boot id>/<start in clock ticks since the boot>`. */
   readonly startTime: string;
 }
+
+export const processIdentity: z.ZodType<ProcessIdentity> = z.object({ pid: z.int().positive(), startTime: z.string() });
 
 export interface Exit {
   /** Both are null when the process was started by an earlier supervisor, which took the answer with it. */
@@ -36,6 +40,8 @@ export interface Start {
 
 /** Milliseconds between SIGINT and SIGKILL. ComfyUI was seen to need up to 3.4 s, longer while a native call runs. */
 const interruptGrace = 10_000;
+/** Milliseconds that a process gets to end after SIGKILL; one that waits in the kernel, for a driver say, does not. */
+const killGrace = 30_000;
 /** Milliseconds between two looks at a process that is no child of this one. */
 const adoptedInterval = 250;
 
@@ -43,18 +49,43 @@ export const markVariable = "PULUMI_COMFYUI_PROCESS";
 
 /** Identity of a live process, or null when there is none with this pid (a zombie is none). */
 export function identify(pid: number): ProcessIdentity | null {
+  return look(pid)?.identity ?? null;
+}
+
+/** A live process as the kernel describes it. */
+interface LiveProcess {
+  readonly identity: ProcessIdentity;
+  readonly group: number;
+  readonly session: number;
+  /** Clock ticks that it has computed, its threads' included. */
+  readonly ticks: number;
+}
+
+function look(pid: number): LiveProcess | null {
   let stat: string;
   try {
     stat = readFileSync(`/proc/${pid}/stat`, "utf8");
   } catch {
     return null;
   }
-  // The second field is the program's name in brackets and may hold anything; fields are counted after it.
+  // See proc(5). The second field is the program's name in brackets and may hold anything; fields are counted after it.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const [state] = fields;
-  const ticks = fields[19];
-  if (ticks === undefined || state === "Z" || state === "X") return null;
-  return { pid, startTime: `${bootId()}/${ticks}` };
+  const [state, , group, session] = fields;
+  const [user, system, start] = [fields[11], fields[12], fields[19]];
+  if (start === undefined || state === "Z" || state === "X") return null;
+  return {
+    identity: { pid, startTime: `${bootId()}/${start}` },
+    group: Number(group),
+    session: Number(session),
+    ticks: Number(user) + Number(system),
+  };
+}
+
+/** Seconds that a process has computed so far, on all its threads; null when it is gone. */
+export function computed(identity: ProcessIdentity): number | null {
+  const found = look(identity.pid);
+  // Counted in USER_HZ, which is 100 in the interface whatever the kernel's own frequency.
+  return found?.identity.startTime === identity.startTime ? found.ticks / 100 : null;
 }
 
 export function isAlive(identity: ProcessIdentity): boolean {
@@ -107,40 +138,82 @@ export function findMarked(mark: string): readonly ProcessIdentity[] {
 }
 
 /** Live processes of this user whose mark is a path below a directory, group leaders first. */
-export function findMarkedBelow(directory: string): readonly ProcessIdentity[] {
-  return findMarkedAs((found) => found.startsWith(`${directory}/`));
+export function findMarkedBelow(
+  directory: string,
+  wanted: (mark: string) => boolean = () => true,
+): readonly ProcessIdentity[] {
+  return findMarkedAs((found) => found.startsWith(`${directory}/`) && wanted(found));
 }
 
 function findMarkedAs(wanted: (mark: string) => boolean): readonly ProcessIdentity[] {
   const prefix = `${markVariable}=`;
-  const found: { identity: ProcessIdentity; leads: boolean }[] = [];
-  for (const name of readdirSync("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      if (statSync(`/proc/${name}`).uid !== process.getuid?.()) continue;
-      const variables = readFileSync(`/proc/${name}/environ`, "utf8").split("\0");
-      if (!variables.some((text) => text.startsWith(prefix) && wanted(text.slice(prefix.length)))) continue;
-    } catch {
-      continue; // It ended meanwhile, or is of another user.
-    }
-    const identity = identify(Number(name));
-    if (identity) found.push({ identity, leads: groupOf(identity.pid) === identity.pid });
-  }
-  return found.sort((a, b) => Number(b.leads) - Number(a.leads)).map(({ identity }) => identity);
+  const hasMark = (pid: number) =>
+    readFileSync(`/proc/${pid}/environ`, "utf8")
+      .split("\0")
+      .some((text) => text.startsWith(prefix) && wanted(text.slice(prefix.length)));
+  return ownProcesses(hasMark)
+    .sort((a, b) => Number(leads(b)) - Number(leads(a)))
+    .map(({ identity }) => identity);
 }
 
-/** Ends a process: SIGINT, then SIGKILL to its group, and to whatever of it has left the group. */
-export async function stopProcess(running: RunningProcess, mark: string, signal: "SIGINT" | "SIGTERM"): Promise<void> {
+const leads = ({ identity, group }: LiveProcess) => group === identity.pid;
+
+/** Live processes of this user that something holds for. */
+function ownProcesses(holds: (pid: number) => boolean): LiveProcess[] {
+  return readdirSync("/proc").flatMap((name): LiveProcess[] => {
+    const pid = Number(name);
+    if (!Number.isInteger(pid)) return [];
+    try {
+      if (statSync(`/proc/${name}`).uid !== process.getuid?.() || !holds(pid)) return [];
+    } catch {
+      return []; // It ended meanwhile, or may not be looked into.
+    }
+    const found = look(pid);
+    return found === null ? [] : [found];
+  });
+}
+
+/**
+ * Ends a process: SIGINT, then SIGKILL to its group; then what it leaves behind. Fails when it has not ended some time after
+ * SIGKILL, and may then be called again.
+ */
+export async function stopProcess(
+  running: RunningProcess,
+  mark: string,
+  signal: "SIGINT" | "SIGTERM",
+  grace = { interrupt: interruptGrace, kill: killGrace },
+): Promise<void> {
+  const { pid } = running.identity;
   send(running.identity, signal);
-  const grace = new AbortController();
-  await Promise.race([
-    running.exited,
-    delay(interruptGrace, undefined, { signal: grace.signal }).catch(() => undefined),
-  ]);
-  grace.abort();
-  if (isAlive(running.identity)) killGroup(running.identity.pid);
-  await running.exited;
+  if (!(await endsWithin(running, grace.interrupt))) {
+    if (isAlive(running.identity)) killGroup(pid);
+    if (!(await endsWithin(running, grace.kill))) {
+      throw new Error(
+        `process ${pid} of ${mark} has not ended ${formatDuration(grace.kill)} after SIGKILL: it waits in the kernel, for a driver or a file system`,
+      );
+    }
+  }
+  killRemains(running, mark);
+}
+
+async function endsWithin({ exited }: RunningProcess, milliseconds: number): Promise<boolean> {
+  const over = new AbortController();
+  const late = delay(milliseconds, false, { signal: over.signal }).catch(() => false);
+  const ended = await Promise.race([exited.then(() => true), late]);
+  over.abort();
+  return ended;
+}
+
+/**
+ * Sends SIGKILL to what a process that has just ended has left: all with its mark, and all of its session, since what it
+ * started may have an environment of its own. Its number is not given to another process while its session lasts.
+ */
+export function killRemains({ identity }: RunningProcess, mark: string): void {
   killMarked(mark);
+  if (look(identity.pid) !== null) return; // Given to another process already, so nothing is left of the session.
+  for (const { identity: left, session } of ownProcesses(() => true)) {
+    if (session === identity.pid) send(left, "SIGKILL");
+  }
 }
 
 /** Sends SIGKILL to every process with the mark: what a plugin started may outlive the process that it is part of. */
@@ -167,15 +240,6 @@ function killGroup(pid: number): void {
     process.kill(-pid, "SIGKILL");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-  }
-}
-
-function groupOf(pid: number): number | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[2]);
-  } catch {
-    return null;
   }
 }
 

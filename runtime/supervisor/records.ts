@@ -1,9 +1,11 @@
-import { readdirSync } from "node:fs";
 import type { PluginRecord } from "../environment";
-import { isMissing, readJson } from "./files";
+import { foldersIn } from "./files";
 import { Folders } from "./folders";
 import { loopback } from "./ports";
 import type { Claim, GatewayDeclaration, Release, ServiceSettings, WorkstationDeclaration } from "./protocol";
+import { readService } from "./service-record";
+import type { Moment } from "./steady-clock";
+import { readWorkstation } from "./workstation-record";
 
 /** What is on disk about a service. */
 export interface ServiceRecord {
@@ -40,6 +42,8 @@ export interface StoredService {
 export interface StoredRelease extends Release {
   /** Whether its count was ever set: somebody knows it by its id. */
   readonly confirmed: boolean;
+  /** When its drain began, on a clock that does not jump. Null without a drain; absent in records of before it was kept. */
+  readonly drainBegan?: Moment | null;
 }
 
 /** `workstation.json`. */
@@ -67,7 +71,7 @@ export interface StoredWorkstation {
 export function readServiceRecords(directory: string): readonly ServiceRecord[] {
   const folders = new Folders(directory);
   return foldersIn(folders.services).flatMap((name) => {
-    const stored = readJson<StoredService>(folders.service(name).record);
+    const stored = readService(folders.service(name));
     return stored === null ? [] : [serviceRecord(name, stored)];
   });
 }
@@ -76,7 +80,7 @@ export function readServiceRecords(directory: string): readonly ServiceRecord[] 
 export function readWorkstationRecords(directory: string): readonly WorkstationRecord[] {
   const folders = new Folders(directory);
   return foldersIn(folders.workstations).flatMap((name) => {
-    const stored = readJson<StoredWorkstation>(folders.workstation(name).record);
+    const stored = readWorkstation(folders.workstation(name));
     if (stored === null) return [];
     const { declaration, port, plugins } = stored;
     return [{ name, declaration, port, plugins }];
@@ -89,7 +93,10 @@ export function urlOf(port: number): string {
 }
 
 /** A release as clients see it. The end of its drain follows the settings as they are now. */
-export function publicRelease({ confirmed: _, ...release }: StoredRelease, settings: ServiceSettings): Release {
+export function publicRelease(
+  { confirmed: _, drainBegan: __, ...release }: StoredRelease,
+  settings: ServiceSettings,
+): Release {
   if (release.drain === null) return release;
   const deadlineAt = new Date(Date.parse(release.drain.startedAt) + settings.drain.deadline).toISOString();
   return { ...release, drain: { ...release.drain, deadlineAt } };
@@ -106,15 +113,4 @@ function serviceRecord(name: string, stored: StoredService): ServiceRecord {
     gateway: gateway === null ? null : { port: gateway.port, url: urlOf(gateway.port) },
     releases: releases.map((release) => publicRelease(release, settings)),
   };
-}
-
-function foldersIn(path: string): readonly string[] {
-  try {
-    return readdirSync(path, { withFileTypes: true })
-      .flatMap((entry) => (entry.isDirectory() ? [entry.name] : []))
-      .sort();
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw error;
-  }
 }

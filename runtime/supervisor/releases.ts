@@ -35,7 +35,16 @@ export function isOver({ events }: StoredRelease): boolean {
 }
 
 export function withEvent(release: StoredRelease, event: ReleaseEventName, at: string, detail?: string): StoredRelease {
-  return { ...release, events: [...release.events, { event, at, ...(detail === undefined ? {} : { detail }) }] };
+  const changed = {
+    ...release,
+    events: [...release.events, { event, at, ...(detail === undefined ? {} : { detail }) }],
+  };
+  return isOver(changed) ? withoutSmoke(changed) : changed;
+}
+
+/** A release that is over is history; its smoke workflow, the one large part of it, would be written again with every change. */
+function withoutSmoke({ spec, ...release }: StoredRelease): StoredRelease {
+  return { ...release, spec: { ...spec, health: { ...spec.health, smoke: null } } };
 }
 
 /** The last of these events that a release has, or null. */

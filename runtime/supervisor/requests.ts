@@ -20,7 +20,7 @@ const instanceArgument = z
   .string()
   .refine((argument) => !reserved.test(argument), "is set for each instance by the supervisor and cannot be declared");
 
-const layout = z.object({
+export const layoutSchema = z.object({
   comfyui: z.string(),
   plugins: z.string(),
   dependencies: z.string(),
@@ -34,11 +34,11 @@ export const ownerSchema: z.ZodType<Owner> = z.object({
   stack: z.string().min(1),
 });
 
-const settingsSchema: z.ZodType<ServiceSettings> = z.object({
+export const settingsSchema: z.ZodType<ServiceSettings> = z.object({
   drain: z.object({ deadline: milliseconds, onDeadline: z.enum(["keep", "stop"]) }),
 });
 
-const specSchema: z.ZodType<ReleaseSpec> = z.object({
+export const specSchema: z.ZodType<ReleaseSpec> = z.object({
   snapshot: z.string().regex(/^\/.*#sha256:[0-9a-f]{64}$/, "is not <absolute folder>#sha256:<64 hex digits>"),
   models: absolutePath.nullable(),
   arguments: z.array(instanceArgument),
@@ -74,7 +74,7 @@ export const gatewaySchema: z.ZodType<GatewayDeclaration> = z.object({
 export const workstationSchema: z.ZodType<WorkstationDeclaration> = z.object({
   owner: ownerSchema,
   root: absolutePath,
-  layout,
+  layout: layoutSchema,
   port: port.nullable(),
   arguments: z.array(z.string()),
   environmentVariables,

@@ -1,11 +1,10 @@
 import type { Background } from "./background";
 import { deployerToken } from "./deployer-token";
 import { Drains } from "./drains";
-import { removeTree, writeJson } from "./files";
+import { removeTree } from "./files";
 import type { ServiceFolders } from "./folders";
-import { GatewayProcess, writeGatewaySettings } from "./gateway-process";
 import { InstanceSet } from "./instance-set";
-import type { Journal } from "./journal";
+import { type Journal, reasonOf } from "./journal";
 import type { PortBook } from "./port-book";
 import type {
   Claim,
@@ -19,19 +18,12 @@ import type {
   ServiceSettings,
   ServiceState,
 } from "./protocol";
-import { publicRelease, type StoredRelease, type StoredService, urlOf } from "./records";
-import { RefusedError } from "./refusal";
-import {
-  hasServed,
-  isOver,
-  lastOf,
-  ownerName,
-  recordRelease,
-  sameOwner,
-  withCount,
-  withEvent,
-  withRelease,
-} from "./releases";
+import { publicRelease, type StoredRelease, type StoredService } from "./records";
+import { hasServed, isOver, lastOf, recordRelease, sameOwner, withCount, withEvent, withRelease } from "./releases";
+import { ServiceGateway } from "./service-gateway";
+import { snapshotsOf, writeService } from "./service-record";
+import { serviceRefusals } from "./service-refusals";
+import { momentNow } from "./steady-clock";
 import { TargetsFile, targetsOf } from "./targets-file";
 
 export interface ServiceContext {
@@ -49,6 +41,9 @@ export interface ClaimRequest {
   readonly takeover: boolean;
 }
 
+/** Milliseconds before another attempt to write down what could not be written. */
+const retryInterval = 5_000;
+
 /**
  * A service: its claim, gateway, releases, and where its traffic goes. Whoever calls makes sure that one operation runs at a
  * time. Each writes down what is wanted before it acts, and goes on from there when it is asked again.
@@ -58,7 +53,9 @@ export class Service {
   private readonly targets: TargetsFile;
   private readonly drains: Drains;
   private readonly token: string;
-  private gateway: GatewayProcess | null = null;
+  private readonly refusals: ReturnType<typeof serviceRefusals>;
+  private readonly gateway: ServiceGateway;
+  private retry: NodeJS.Timeout | null = null;
   /** False while instances are taken over one by one: the gateway must not hear of a part of them. */
   private loaded = false;
 
@@ -66,15 +63,17 @@ export class Service {
     private readonly context: ServiceContext,
     private stored: StoredService,
   ) {
-    const { folders, cache, restores, ports, journal } = context;
+    const { name, folders, cache, restores, ports, journal } = context;
     this.token = deployerToken(folders);
+    this.refusals = serviceRefusals(name);
     this.targets = new TargetsFile(folders);
+    this.gateway = new ServiceGateway({ name, folders, token: this.token, ports, journal });
     this.instances = new InstanceSet({ folders, cache, restores, ports, journal, changed: () => this.changed() });
     this.drains = new Drains({
       instances: this.instances,
       releases: () => this.stored.releases,
       settings: () => this.stored.settings,
-      gateway: () => this.gateway,
+      gateway: () => this.gateway.process,
       generation: () => this.targets.generation,
       refuse: (release, refusal) => this.refuseDrain(release, refusal),
       finished: (release) => this.finishDrain(release),
@@ -93,9 +92,9 @@ export class Service {
       gateway: null,
       releases: [],
     };
-    writeJson(context.folders.record, stored);
+    writeService(context.folders, stored);
     const service = new Service(context, stored);
-    service.loaded = true;
+    service.begin();
     return service;
   }
 
@@ -103,17 +102,23 @@ export class Service {
   static async load(context: ServiceContext, stored: StoredService): Promise<Service> {
     const service = new Service(context, stored);
     await service.instances.load(stored.releases.filter((release) => !isOver(release)));
-    service.loaded = true;
-    if (stored.gateway !== null) service.startGateway(stored.gateway.port, stored.gateway.declaration);
+    service.publish();
+    if (stored.gateway === null) service.gateway.clear();
+    else service.gateway.start(stored.gateway.port, stored.gateway.declaration);
+    service.begin();
     for (const release of stored.releases) if (!isOver(release)) await service.reconcile(release.id);
     return service;
   }
 
+  /** All that there is of it is known from now on. */
+  private begin(): void {
+    this.loaded = true;
+    this.drains.start();
+  }
+
   /** Manifest digests of the snapshots that instances may still be started from. */
   get snapshots(): readonly string[] {
-    return this.stored.releases
-      .filter((release) => !isOver(release))
-      .map(({ spec }) => spec.snapshot.split("#sha256:")[1] ?? "");
+    return snapshotsOf(this.stored);
   }
 
   /** Files that its processes write to without end. */
@@ -128,7 +133,7 @@ export class Service {
   /** Updates the settings of the owner's claim, or takes it over. @throws {RefusedError} `owned-by-another` */
   claim({ owner, settings, takeover }: ClaimRequest): Claim {
     const same = sameOwner(this.stored.claim.owner, owner);
-    if (!same && !takeover) throw this.ownedByAnother(owner);
+    if (!same && !takeover) throw this.refusals.ownedByAnother(this.stored.claim, owner);
     const claim = same ? this.stored.claim : { owner, since: new Date().toISOString() };
     this.save({ claim, settings });
     this.drains.wake();
@@ -137,28 +142,25 @@ export class Service {
 
   /** Gives the claim up and removes everything of the service. */
   async remove(owner: Owner): Promise<void> {
-    if (!sameOwner(this.stored.claim.owner, owner)) throw this.ownedByAnother(owner);
+    if (!sameOwner(this.stored.claim.owner, owner)) throw this.refusals.ownedByAnother(this.stored.claim, owner);
     const left = this.instances.all.map(({ id }) => id);
-    if (left.length > 0) {
-      throw new RefusedError(
-        "still-serving",
-        `the service ${this.context.name} still has the instances ${left.join(", ")}: set the counts of their releases to 0 and wait until they are gone`,
-        { instances: left },
-      );
-    }
+    if (left.length > 0) throw this.refusals.hasInstances(left);
     await this.removeGateway();
     await this.drains.detach();
+    this.forgetRetry();
     await removeTree(this.context.folders.root);
   }
 
   async detach(): Promise<void> {
-    await Promise.all([this.drains.detach(), this.instances.detach(), this.gateway?.detach()]);
+    this.forgetRetry();
+    await Promise.all([this.drains.detach(), this.instances.detach(), this.gateway.detach()]);
   }
 
   /** Ends all its processes at once; what is declared stays. */
   async halt(): Promise<void> {
     await this.drains.detach();
-    await Promise.all([this.instances.halt(), this.gateway?.stop()]);
+    this.forgetRetry();
+    await Promise.all([this.instances.halt(), this.gateway.stop()]);
   }
 
   async state(): Promise<ServiceState> {
@@ -170,40 +172,27 @@ export class Service {
       revision,
       serving,
       generation: this.targets.generation,
-      gateway: this.gatewayState(),
+      gateway: this.gateway.stateOf(this.stored.gateway),
       releases: releases.map((release) => publicRelease(release, settings)),
       instances: await Promise.all(this.instances.all.map((instance) => instance.status())),
     };
   }
 
   async declareGateway(declaration: GatewayDeclaration): Promise<GatewayState> {
-    const { ports } = this.context;
-    const known = this.stored.gateway?.port ?? null;
-    let port = declaration.port ?? known;
-    if (port === null || !this.gateway?.holds(port)) {
-      if (declaration.port !== null) await ports.demand(declaration.port, this.gatewayHolder);
-      else if (port === null || (await ports.takenBy(port, this.gatewayHolder)) !== null) port = null;
-    }
-    if (port !== known) ports.leave(known, this.gatewayHolder);
-    port ??= await ports.choose(this.gatewayHolder);
+    const port = await this.gateway.portFor(declaration, this.stored.gateway?.port ?? null);
     this.save({ gateway: { port, declaration } });
-    this.startGateway(port, declaration);
-    await this.gateway?.adjust(port);
-    const state = this.gatewayState();
-    if (state === null) throw new Error(`the gateway of ${this.context.name} was removed while it was started`);
-    return state;
+    this.publish();
+    return this.gateway.run(port, declaration);
   }
 
   async removeGateway(): Promise<void> {
-    this.context.ports.leave(this.stored.gateway?.port ?? null, this.gatewayHolder);
+    this.gateway.leave(this.stored.gateway?.port ?? null);
     this.save({ gateway: null });
-    const { gateway } = this;
-    await gateway?.stop();
-    this.gateway = null;
+    await this.gateway.stop();
   }
 
   createRelease(owner: Owner, spec: ReleaseSpec): Release {
-    if (!sameOwner(this.stored.claim.owner, owner)) throw this.ownedByAnother(owner);
+    if (!sameOwner(this.stored.claim.owner, owner)) throw this.refusals.ownedByAnother(this.stored.claim, owner);
     const { service, release } = recordRelease(this.stored, owner, spec, new Date().toISOString());
     this.save(service);
     return publicRelease(release, this.stored.settings);
@@ -213,16 +202,14 @@ export class Service {
     const release = this.release(id);
     if (isOver(release)) {
       if (count === 0) return publicRelease(release, this.stored.settings);
-      throw new RefusedError(
-        "not-found",
-        `the release ${id} of ${this.context.name} is over: ${release.events.at(-1)?.event}`,
-      );
+      throw this.refusals.isOver(release);
     }
     const present = {
       wanted: this.instances.wanted(id).length,
       anyLeaving: this.instances.of(id).some(({ leaving }) => leaving),
     };
-    this.saveRelease(withCount(release, count, present, new Date().toISOString()));
+    const counted = withCount(release, count, present, new Date().toISOString());
+    this.saveRelease(counted.drain === release.drain ? counted : { ...counted, drainBegan: momentNow() });
     for (const instance of this.instances.wanted(id)) if (instance.failed) instance.retry();
     await this.reconcile(id);
     return publicRelease(this.release(id), this.stored.settings);
@@ -239,12 +226,7 @@ export class Service {
   async removeRelease(id: string): Promise<void> {
     const release = this.stored.releases.find((known) => known.id === id);
     if (release === undefined) return;
-    if (this.stored.serving === id) {
-      throw new RefusedError(
-        "still-serving",
-        `the release ${id} serves ${this.context.name}: move the traffic to another one first`,
-      );
-    }
+    if (this.stored.serving === id) throw this.refusals.serves(id);
     this.saveRelease({ ...release, count: 0, confirmed: true });
     const own = this.instances.of(id);
     for (const instance of own) instance.setLeaving(true);
@@ -259,26 +241,20 @@ export class Service {
   async setTarget(id: string, expectedServing: string | null): Promise<ServiceState> {
     const release = this.release(id);
     const { serving } = this.stored;
-    if (serving !== expectedServing && serving !== id) {
-      throw new RefusedError(
-        "superseded",
-        `the traffic of ${this.context.name} goes to ${serving ?? "no release"}, not to ${expectedServing ?? "no release"}: somebody else has moved it meanwhile`,
-        { serving, expectedServing },
-      );
-    }
+    if (serving !== expectedServing && serving !== id) throw this.refusals.superseded(serving, expectedServing);
     if (serving !== id) {
       this.demandProven(release);
       const moved = withEvent(release, "serving", new Date().toISOString());
       this.save({ ...withRelease(this.stored, moved), serving: id });
       this.context.journal(`${this.context.name}: the traffic moves from ${serving ?? "no release"} to ${id}`);
     }
-    await this.gateway?.untilApplied(this.publish());
+    await this.gateway.process?.untilApplied(this.publish());
     return this.state();
   }
 
   async clearTarget(): Promise<void> {
     this.save({ serving: null });
-    await this.gateway?.untilApplied(this.publish());
+    await this.gateway.process?.untilApplied(this.publish());
   }
 
   /** Makes the instances of a release as many as are wanted. */
@@ -291,17 +267,30 @@ export class Service {
     for (const instance of this.instances.of(id)) {
       if (!instance.leaving || instance.ending || (served && instance.proven)) continue;
       // Nobody's work is on it.
-      this.instances.end(instance).catch(() => undefined);
+      this.drains.end(instance);
     }
     this.changed();
   }
 
-  /** Follows what instances have become. */
+  /** Follows what instances have become. What cannot be written, on a full disk for example, is tried again: they go on meanwhile. */
   private changed(): void {
     if (!this.loaded) return;
-    this.publish();
-    for (const release of this.stored.releases) this.recordProgress(release);
+    try {
+      this.publish();
+      for (const release of this.stored.releases) this.recordProgress(release);
+    } catch (error) {
+      this.context.journal(`service ${this.context.name}: ${reasonOf(error)}; it is tried again`);
+      this.retry ??= setTimeout(() => {
+        this.retry = null;
+        this.changed();
+      }, retryInterval);
+    }
     this.drains.wake();
+  }
+
+  private forgetRetry(): void {
+    this.loaded = false;
+    if (this.retry !== null) clearTimeout(this.retry);
   }
 
   private recordProgress(release: StoredRelease): void {
@@ -311,7 +300,7 @@ export class Service {
     }
     const gone = release.count === 0 && this.instances.of(release.id).length === 0;
     if (gone && lastOf(release, ["serving", "draining", "drained"]) === "draining") {
-      this.saveRelease(withEvent({ ...release, drain: null }, "drained", now));
+      this.saveRelease(withEvent({ ...release, drain: null, drainBegan: null }, "drained", now));
     }
   }
 
@@ -323,34 +312,11 @@ export class Service {
   private demandProven(release: StoredRelease): void {
     if (this.allProven(release)) return;
     const proven = this.instances.wanted(release.id).filter((instance) => instance.proven).length;
-    throw new RefusedError(
-      "not-proven",
-      `of the ${release.count} wanted instances of ${release.id}, ${proven} are proven: traffic moves only to a release of at least one instance, all proven`,
-      { count: release.count, proven },
-    );
+    throw this.refusals.notProven(release, proven);
   }
 
   private publish(): number {
     return this.targets.publish(this.stored.serving, targetsOf(this.instances.all));
-  }
-
-  private startGateway(port: number, declaration: GatewayDeclaration): void {
-    const { name, folders, ports, journal } = this.context;
-    ports.enter(port, this.gatewayHolder);
-    writeGatewaySettings(folders, declaration, this.token);
-    this.publish();
-    this.gateway ??= new GatewayProcess(name, folders, this.token, port, journal);
-  }
-
-  private gatewayState(): GatewayState | null {
-    const { gateway, stored } = this;
-    if (gateway === null || stored.gateway === null) return null;
-    const { port, declaration } = stored.gateway;
-    return { port, url: urlOf(port), pid: gateway.pid, restarts: gateway.restarts, declaration };
-  }
-
-  private get gatewayHolder(): string {
-    return `gateway of ${this.context.name}`;
   }
 
   private refuseDrain(id: string, refusal: Refusal): void {
@@ -359,32 +325,26 @@ export class Service {
   }
 
   private finishDrain(id: string): void {
-    this.saveRelease({ ...this.release(id), drain: null });
+    // Nothing may have been told to go yet.
+    if (this.instances.wanted(id).length > this.release(id).count) return;
+    this.saveRelease({ ...this.release(id), drain: null, drainBegan: null });
     this.recordProgress(this.release(id));
   }
 
   private release(id: string): StoredRelease {
     const release = this.stored.releases.find((known) => known.id === id);
-    if (release === undefined)
-      throw new RefusedError("not-found", `the service ${this.context.name} has no release ${id}`);
+    if (release === undefined) throw this.refusals.unknownRelease(id);
     return release;
-  }
-
-  private ownedByAnother(owner: Owner): RefusedError {
-    const { claim } = this.stored;
-    return new RefusedError(
-      "owned-by-another",
-      `the service ${this.context.name} belongs to the stack ${ownerName(claim.owner)} since ${claim.since}, not to ${ownerName(owner)}: give it another name, or take it over when that stack is no more`,
-      claim,
-    );
   }
 
   private saveRelease(release: StoredRelease): void {
     this.save(withRelease(this.stored, release));
   }
 
+  /** What could not be written is not so: whoever asked hears of it, and may ask again. */
   private save(change: Partial<StoredService>): void {
-    this.stored = { ...this.stored, ...change };
-    writeJson(this.context.folders.record, this.stored);
+    const stored = { ...this.stored, ...change };
+    writeService(this.context.folders, stored);
+    this.stored = stored;
   }
 }

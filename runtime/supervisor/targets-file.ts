@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
+import { z } from "zod";
 import type { TargetInstance, Targets } from "../gateway/targets";
 import { readJson, writeJson } from "./files";
 import type { ServiceFolders } from "./folders";
@@ -11,12 +12,18 @@ export function targetsOf(instances: readonly Instance[]): readonly TargetInstan
   );
 }
 
+/** The form of `targets.json`, as far as the supervisor depends on it: it writes the rest anew. */
+const form = z.object({ generation: z.int().nonnegative() }) as unknown as z.ZodType<Targets>;
+
+/** What a gateway was told last, or null. @throws when the file is not as this package writes it */
+export const readTargets = (folders: ServiceFolders) => readJson(folders.targets, form);
+
 /** What the gateway of a service is told, in a file that it watches. The generation rises over the supervisor's end. */
 export class TargetsFile {
   private targets: Targets;
 
   constructor(private readonly folders: ServiceFolders) {
-    this.targets = readJson<Targets>(folders.targets) ?? { generation: 0, serving: null, instances: [] };
+    this.targets = readTargets(folders) ?? { generation: 0, serving: null, instances: [] };
   }
 
   get generation(): number {

@@ -1,12 +1,8 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { formatDuration } from "../format";
-import { ComfyUI, observePlugins, parseStartupLog } from "../health";
-import { waitFor } from "../waiting";
+import { parseStartupLog } from "../health";
 import { backOff, longestBackOff } from "./back-off";
 import type { Background } from "./background";
 import { Bell, pause, untilAborted } from "./bell";
-import { comfyuiStart } from "./comfyui-process";
 import { removeTree } from "./files";
 import type { WorkstationFolders } from "./folders";
 import { type Journal, reasonOf } from "./journal";
@@ -18,6 +14,7 @@ import {
   type Exit,
   isAlive,
   killMarked,
+  killRemains,
   type RunningProcess,
   startProcess,
   stopProcess,
@@ -26,9 +23,8 @@ import type { Evidence, Phase, WorkstationDeclaration, WorkstationState } from "
 import { QueueProbe } from "./queue-probe";
 import { type StoredWorkstation, urlOf } from "./records";
 import { startOf, writeWorkstation } from "./workstation-record";
+import { untilBooted, workstationStart } from "./workstation-start";
 
-/** Milliseconds that a workstation gets to listen: a person's plugins may install what they need at their first start. */
-const startDeadline = 30 * 60_000;
 /** How many starts may fail in a row before it is called failed; it is then tried again more seldom. */
 const mostStarts = 3;
 /** Milliseconds after which a process has shown that it is not the kind that ends right away. */
@@ -221,11 +217,7 @@ export class Workstation {
   private async launch(change: AbortSignal): Promise<void> {
     const { name, folders, scans, ports, journal } = this.context;
     const { declaration, port } = this.stored;
-    const { root, layout } = declaration;
-    const python = join(root, layout.dependencies, "bin", "python");
-    for (const path of [python, join(root, layout.comfyui, "main.py")]) {
-      if (!existsSync(path)) throw new Error(`the environment is not complete: ${path} does not exist`);
-    }
+    const start = workstationStart(declaration, { port, log: folders.log, mark: this.mark });
     this.enter("booting", "looking at the plugins");
     killMarked(this.mark);
     const hashes = await this.hashPlugins(change, scans);
@@ -235,19 +227,7 @@ export class Workstation {
     this.save({ process: null, processPort: port, booted: false, hashes, startedWith: startOf(declaration, port) });
     this.probe = new QueueProbe(urlOf(port));
     this.enter("booting", "");
-    const running = await startProcess(
-      comfyuiStart({
-        root,
-        layout,
-        python,
-        port,
-        folders: null,
-        arguments: declaration.arguments,
-        environmentVariables: declaration.environmentVariables,
-        log: folders.log,
-        mark: this.mark,
-      }),
-    );
+    const running = await startProcess(start);
     this.running = running;
     this.save({ process: running.identity });
     journal(`workstation ${name}: process ${running.identity.pid} starts at ${urlOf(port)}`);
@@ -268,23 +248,15 @@ export class Workstation {
 
   private async boot(signal: AbortSignal): Promise<void> {
     const { name, folders, journal } = this.context;
-    const url = urlOf(this.stored.port);
-    const comfyui = new ComfyUI(url, signal);
-    let lastLine = "";
-    await waitFor({
-      what: `workstation ${name} to answer at ${url}`,
-      deadline: startDeadline,
-      interval: 200,
+    const plugins = await untilBooted({
+      name,
+      url: urlOf(this.stored.port),
+      log: folders.log,
+      hashes: this.stored.hashes,
+      report: (lastLine) => this.enter("booting", lastLine),
+      journal,
       signal,
-      look: async () => {
-        if (await comfyui.answers()) return true;
-        ({ lastLine } = parseStartupLog(readLog(folders.log)));
-        this.enter("booting", lastLine);
-        return undefined;
-      },
-      seen: () => lastLine,
     });
-    const plugins = await observePlugins({ url, log: readLog(folders.log), contentHashes: this.stored.hashes, signal });
     this.save({ plugins, booted: true });
     this.bootedAt = performance.now();
     this.evidence = null;
@@ -318,7 +290,7 @@ export class Workstation {
 
   /** Nothing of its process is left. */
   private lost(): void {
-    killMarked(this.mark);
+    if (this.running !== null) killRemains(this.running, this.mark);
     this.running = null;
     this.stopSince = null;
     this.save({ process: null, booted: false });
@@ -339,8 +311,9 @@ export class Workstation {
   }
 
   private save(change: Partial<StoredWorkstation>): void {
-    this.stored = { ...this.stored, ...change };
-    writeWorkstation(this.context.folders, this.stored);
+    const stored = { ...this.stored, ...change };
+    writeWorkstation(this.context.folders, stored);
+    this.stored = stored;
   }
 }
 

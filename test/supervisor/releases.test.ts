@@ -127,6 +127,19 @@ describe("recording a release", () => {
   });
 });
 
+describe("a release that is over", () => {
+  it("is remembered without its smoke workflow, which may be large", () => {
+    const smoke = { "1": { class_type: "EmptyImage", inputs: {} } };
+    const { release } = recordRelease(empty, owner, { ...spec, health: { ...spec.health, smoke } }, at);
+
+    expect(withEvent(release, "failed", at).spec.health.smoke).toEqual(smoke);
+    expect(withEvent(release, "removed", at)).toMatchObject({
+      specHash: release.specHash,
+      spec: { snapshot: spec.snapshot, health: { smoke: null } },
+    });
+  });
+});
+
 describe("the count of a release", () => {
   const { release } = recordRelease(empty, owner, spec, at);
   const serving = withEvent({ ...release, count: 2, confirmed: true }, "serving", at);

@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { releaseHeader } from "../../runtime/gateway/targets";
@@ -190,6 +190,35 @@ describe("a rotation", () => {
     const state = await client.service(service);
     expect(state && instancesOf(state, old).map(({ phase }) => phase)).toEqual(["draining"]);
     writeFileSync(file, "");
+    await gone(old);
+    await rewind(old, next);
+  });
+
+  it("keeps its deadline when the supervisor is killed, whatever the machine's clock says then", async () => {
+    const old = await provenRelease();
+    await serve(old);
+    const file = join(platform.folder, "finish after the clock was set");
+    await queueWaiting(gateway.url, file);
+    const next = await provenRelease();
+    await serve(next);
+    await client.setCount(service, old.id, 0);
+    await platform.endDaemon("SIGKILL");
+    const record = join(platform.directory, "services", service, "service.json");
+    writeFileSync(
+      record,
+      readFileSync(record, "utf8").replace(/"startedAt": "[^"]*"/g, '"startedAt": "2001-01-01T00:00:00.000Z"'),
+    );
+
+    const draining = await untilService(client, service, "to drain", (state) =>
+      instancesOf(state, old).some(({ phase, detail }) => phase === "draining" && detail.includes("1 prompt left")),
+    );
+
+    expect(releaseIn(draining, old.id).drain?.refused).toBeNull();
+    expect(eventsOf(releaseIn(draining, old.id)).at(-1)).toBe("draining");
+    await setDrain(300, "keep");
+    await untilService(client, service, "to refuse", (state) => releaseIn(state, old.id).drain?.refused != null);
+    writeFileSync(file, "");
+    await client.setCount(service, old.id, 0);
     await gone(old);
     await rewind(old, next);
   });
