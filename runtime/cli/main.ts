@@ -24,6 +24,10 @@ for (const stream of [process.stdout, process.stderr]) {
 function textStream(stream: NodeJS.WriteStream): TextStream {
   return {
     write: (text) => void stream.write(text),
+    writeBytes: (bytes) =>
+      new Promise((resolve, reject) => {
+        stream.write(bytes, (error) => (error ? reject(error) : resolve()));
+      }),
     get columns() {
       return stream.isTTY ? stream.columns || 80 : null;
     },

@@ -23,6 +23,7 @@ const declarations = {
   restore: async () => (await import("./restore.js")).addRestore,
   list: async () => (await import("./list.js")).addList,
   verify: async () => (await import("./verify.js")).addVerify,
+  export: async () => (await import("./export.js")).addExport,
   prune: async () => (await import("./prune.js")).addPrune,
   status: async () => (await import("./status.js")).addStatus,
   history: async () => (await import("./history.js")).addHistory,

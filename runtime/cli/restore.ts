@@ -1,7 +1,9 @@
 import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
-import { InvalidInputError } from "../problems";
-import { restore } from "../snapshot";
+import { formatSize } from "../format";
+import { InvalidInputError, type Problem } from "../problems";
+import { type RestoreLimits, restore, usualLimits } from "../snapshot";
+import { sizeSchema } from "../units";
 import {
   absoluteReference,
   isFolder,
@@ -15,8 +17,16 @@ import { facts, type Output } from "./output";
 import type { Program } from "./program";
 import type { Surroundings } from "./surroundings";
 
-interface RestoreOptions extends StoreOptions {
+interface RestoreOptions extends StoreOptions, LimitOptions {
   readonly over?: boolean;
+  readonly include?: readonly string[];
+}
+
+interface LimitOptions {
+  readonly maxEntries?: string;
+  readonly maxBytes?: string;
+  readonly maxRatio?: string;
+  readonly maxDepth?: string;
 }
 
 export function addRestore({ commands, surroundings, perform }: Program): void {
@@ -29,7 +39,16 @@ export function addRestore({ commands, surroundings, perform }: Program): void {
     .argument("<reference>", "<store>#sha256:<manifest digest>, as pack and list print it")
     .argument("<target>", "folder to make")
     .option("--over", "write over an earlier restore of this machine")
-    .addHelpText("after", "\nExample:\n  pulumi-comfyui restore ./.comfyui/store#sha256:0f3a... ./studio-copy\n")
+    .option("--include <pattern>", "restore only what matches, as in .gitignore; may be repeated", collect)
+    .option("--max-entries <n>", `most files, folders and links (default: ${usualLimits.entries})`)
+    .option("--max-bytes <size>", `most bytes of all files (default: ${formatSize(usualLimits.bytes)})`)
+    .option("--max-ratio <n>", `most bytes made of one that is stored (default: ${usualLimits.ratio})`)
+    .option("--max-depth <n>", `most folders within one another (default: ${usualLimits.depth})`)
+    .addHelpText(
+      "after",
+      "\nExamples:\n  pulumi-comfyui restore ./.comfyui/store#sha256:0f3a... ./studio-copy\n" +
+        "  pulumi-comfyui restore ./.comfyui/store#sha256:0f3a... ./plugin --include 'ComfyUI/custom_nodes/my-plugin/'\n",
+    )
     .action((reference: string, target: string, options: RestoreOptions) =>
       perform(options, (output) => restoreSnapshot({ reference, target, options }, output, surroundings)),
     );
@@ -50,16 +69,20 @@ export async function restoreSnapshot(
     settings: storeSettingsFrom(options),
     target: options.over === true ? resolve(cwd, target) : freeTarget(target, cwd),
     over: options.over ?? false,
+    ...(options.include === undefined ? {} : { include: options.include }),
+    limits: limitsFrom(options),
     progress: output.progress,
     signal,
   });
   for (const remark of restored.remarks) output.remark(remark);
-  const { head, location, python, remarks } = restored;
-  output.result({ root: location.root, layout: location.layout, python, id: head.summary.id, remarks }, () =>
+  const { head, location, python, partial, remarks } = restored;
+  if (partial !== null) output.remark("this is a part of the environment: it cannot be started or packed as one");
+  const answer = { root: location.root, layout: location.layout, id: head.summary.id, partial, remarks };
+  output.result({ ...answer, python: partial === null ? python : null }, () =>
     facts([
       ["restored to", location.root],
-      ["id", head.summary.id],
-      ["python", python],
+      [partial === null ? "id" : "part of", head.summary.id],
+      partial === null ? ["python", python] : ["entries", `${partial.entries} of ${partial.of}`],
     ]),
   );
   return exitCodes.done;
@@ -75,4 +98,32 @@ function freeTarget(target: string, cwd: string): string {
       reason: `${folder} is in use; give a folder that does not exist yet, or is empty, or --over for an earlier restore`,
     },
   ]);
+}
+
+function collect(value: string, earlier: readonly string[] = []): readonly string[] {
+  return [...earlier, value];
+}
+
+/** What a person allows beyond the usual limits. */
+function limitsFrom(options: LimitOptions): Partial<RestoreLimits> {
+  const { maxEntries, maxBytes, maxRatio, maxDepth } = options;
+  const problems: Problem[] = [];
+  const number = (path: string, text: string | undefined) => {
+    if (text !== undefined && !/^[1-9]\d{0,14}$/.test(text)) {
+      problems.push({ path, reason: `${JSON.stringify(text)} is not a number of 1 or more` });
+    }
+    return text === undefined ? undefined : Number(text);
+  };
+  const size = maxBytes === undefined ? undefined : sizeSchema.safeParse(maxBytes.replace(/(?<=\d)(?=[KMGT]iB$)/, " "));
+  if (size?.success === false) {
+    problems.push({ path: "--max-bytes", reason: `${JSON.stringify(maxBytes)} is not a size such as "500 GiB"` });
+  }
+  const limits = {
+    entries: number("--max-entries", maxEntries),
+    bytes: size?.data,
+    ratio: number("--max-ratio", maxRatio),
+    depth: number("--max-depth", maxDepth),
+  };
+  if (problems.length > 0) throw new InvalidInputError(problems);
+  return Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
 }

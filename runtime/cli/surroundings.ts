@@ -13,6 +13,8 @@ export interface Surroundings {
 
 export interface TextStream {
   write(text: string): void;
+  /** Writes bytes, and is done when there is room for more. */
+  writeBytes(bytes: Uint8Array): Promise<void>;
   /** Columns of the terminal behind it, or null when it is a file or a pipe. */
   readonly columns: number | null;
 }

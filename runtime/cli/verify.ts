@@ -1,7 +1,8 @@
 import { formatSize } from "../format";
-import { verify } from "../snapshot";
+import { type Verification, verify, verifyStore } from "../snapshot";
 import {
   absoluteReference,
+  existingStore,
   type StoreOptions,
   storeSettingsFrom,
   withCommonOptions,
@@ -19,17 +20,23 @@ interface VerifyOptions extends StoreOptions {
 
 export function addVerify({ commands, surroundings, perform }: Program): void {
   withCommonOptions(withStoreOptions(commands.command("verify")))
-    .summary("check that a snapshot can be restored")
+    .summary("check that a snapshot, or every one of a store, can be restored")
     .description(
-      "Checks that a store has everything that a snapshot needs. Exit code 3 when something is missing or damaged.",
+      "Checks that a store has everything that a snapshot, or each of its snapshots, needs. Exit code 3 when something is missing or damaged.",
     )
-    .argument("<reference>", "<store>#sha256:<manifest digest>")
+    .argument("<reference or store>", "<store>#sha256:<manifest digest>, or a store for all of its snapshots")
     .option("--deep", "read and hash every byte, instead of looking at presence and sizes only")
-    .addHelpText("after", "\nExample:\n  pulumi-comfyui verify --deep ./.comfyui/store#sha256:0f3a...\n")
-    .action((reference: string, options: VerifyOptions) =>
-      perform(options, (output) =>
-        verifySnapshot({ reference, deep: options.deep ?? false, options }, output, surroundings),
-      ),
+    .addHelpText(
+      "after",
+      "\nExamples:\n  pulumi-comfyui verify --deep ./.comfyui/store#sha256:0f3a...\n  pulumi-comfyui verify ./.comfyui/store\n",
+    )
+    .action((text: string, options: VerifyOptions) =>
+      perform(options, (output) => {
+        const deep = options.deep ?? false;
+        return text.includes("#")
+          ? verifySnapshot({ reference: text, deep, options }, output, surroundings)
+          : verifyWhole({ store: text, deep, options }, output, surroundings);
+      }),
     );
 }
 
@@ -50,12 +57,33 @@ export async function verifySnapshot(
     progress: output.progress,
     signal,
   });
-  const { problems, packs, bytesRead } = verification;
-  output.result({ ...verification, deep, healthy: problems.length === 0 }, () => {
-    const looked = `${count(packs, "pack")}, ${formatSize(bytesRead)} read`;
-    if (problems.length === 0) return `${verification.reference} can be restored (${looked})`;
-    const found = `${verification.reference} cannot be restored: ${count(problems.length, "problem")} (${looked})`;
-    return `${found}\n${indent(problems.join("\n"))}`;
+  const healthy = verification.problems.length === 0;
+  output.result({ ...verification, deep, healthy }, () => textOf(verification));
+  return healthy ? exitCodes.done : exitCodes.no;
+}
+
+/** Verifies every snapshot of a store. */
+export async function verifyWhole(
+  { store, deep, options = {} }: { readonly store: string; readonly deep: boolean; readonly options?: StoreOptions },
+  output: Output,
+  { cwd, signal }: Surroundings,
+): Promise<ExitCode> {
+  const location = existingStore(store, cwd);
+  const settings = storeSettingsFrom(options);
+  const verification = await verifyStore({ store: location, settings, deep, progress: output.progress, signal });
+  const { snapshots, bytesRead } = verification;
+  const unhealthy = snapshots.filter(({ problems }) => problems.length > 0);
+  if (snapshots.length === 0) output.remark(`no snapshot in ${location}`);
+  output.result({ ...verification, deep, healthy: unhealthy.length === 0 }, () => {
+    const well = `${snapshots.length - unhealthy.length} of ${count(snapshots.length, "snapshot")} can be restored`;
+    return [...unhealthy.map(textOf), `${well} (${formatSize(bytesRead)} read)`].join("\n");
   });
-  return problems.length === 0 ? exitCodes.done : exitCodes.no;
+  return unhealthy.length === 0 ? exitCodes.done : exitCodes.no;
+}
+
+function textOf({ reference, problems, packs, bytesRead }: Verification): string {
+  const looked = `${count(packs, "pack")}, ${formatSize(bytesRead)} read`;
+  if (problems.length === 0) return `${reference} can be restored (${looked})`;
+  const found = `${reference} cannot be restored: ${count(problems.length, "problem")} (${looked})`;
+  return `${found}\n${indent(problems.join("\n"))}`;
 }

@@ -1,9 +1,9 @@
 import { createHash, hash } from "node:crypto";
 import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeSync } from "node:fs";
 import { basename, dirname, isAbsolute, join } from "node:path";
+import { formatSize } from "../format";
 import { explainFullDisk } from "../full-disk";
 import { openStore, type StoreSettings, stateOfProcess, uniqueToken } from "../store";
-import { formatSize } from "../units";
 import type { Watch } from "../waiting";
 import { FrameWindow } from "./frame-window";
 import { type Manifest, readManifest } from "./manifest-file";

@@ -4,7 +4,19 @@ import { packageVersion } from "../../runtime/package-root";
 import { runCli } from "../support/cli-run";
 import { temporaryFolder } from "../support/cli-surroundings";
 
-const commands = ["scan", "pack", "restore", "list", "verify", "prune", "status", "history", "open", "recover"];
+const commands = [
+  "scan",
+  "pack",
+  "restore",
+  "list",
+  "verify",
+  "export",
+  "prune",
+  "status",
+  "history",
+  "open",
+  "recover",
+];
 
 describe("the command", () => {
   it("prints its version", async () => {

@@ -9,6 +9,8 @@ export async function runCli(args: readonly string[], over: Partial<TestSurround
   return {
     code,
     stdout: stdout.text,
+    /** What was written to stdout that is no text. */
+    bytes: Buffer.concat(stdout.bytes),
     stderr: stderr.text,
     get json(): unknown {
       return JSON.parse(stdout.text);

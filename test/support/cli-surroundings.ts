@@ -11,6 +11,12 @@ export class CollectedStream implements TextStream {
   readonly writes: string[] = [];
   constructor(readonly columns: number | null = null) {}
 
+  readonly bytes: Buffer[] = [];
+
+  async writeBytes(bytes: Uint8Array): Promise<void> {
+    this.bytes.push(Buffer.from(bytes));
+  }
+
   write(text: string): void {
     this.text += text;
     this.writes.push(text);
