@@ -12,5 +12,6 @@ export {
 export { type LocalPlatform, type LocalPlatformArgs, local, type Platform } from "./components/platforms";
 export { type FixedScaling, fixed, type Scaling } from "./components/scaling";
 export { Snapshot, type SnapshotArgs } from "./components/snapshot";
+export type { S3StoreArgs, SnapshotPin, Store, StoreAccess } from "./components/store";
 export type { Layout } from "./runtime/environment";
 export type { Duration, Size } from "./runtime/units";

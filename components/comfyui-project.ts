@@ -6,6 +6,7 @@ import type { Platform } from "./platforms";
 import type { Scaling } from "./scaling";
 import { sdk } from "./sdk";
 import { Snapshot, type SnapshotArgs } from "./snapshot";
+import type { Store } from "./store";
 
 /** Arguments of {@link ComfyUIProject}. */
 export interface ComfyUIProjectArgs {
@@ -13,8 +14,8 @@ export interface ComfyUIProjectArgs {
   readonly platform: Platform;
   /** The environment that the workstation works in. */
   readonly environment: Environment;
-  /** Folder that snapshots are kept in. */
-  readonly store: string;
+  /** Where snapshots are kept. */
+  readonly store: Store;
   /** How many instances the service has. */
   readonly scaling: Scaling;
   /** Further arguments of the workstation. */
@@ -38,11 +39,7 @@ export class ComfyUIProject extends sdk.ComponentResource {
 
     this.workstation = new DevWorkstation(name, { ...args.workstation, platform, environment }, child);
     this.snapshot = new Snapshot(name, { ...args.snapshot, environment: this.workstation.environment, store }, child);
-    this.service = new OnlineService(
-      name,
-      { snapshot: this.snapshot.reference, ...args.service, platform, scaling },
-      child,
-    );
+    this.service = new OnlineService(name, { snapshot: this.snapshot, ...args.service, platform, scaling }, child);
     this.registerOutputs({
       serviceUrl: this.service.url,
       workstationUrl: this.workstation.url,

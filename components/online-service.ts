@@ -6,6 +6,7 @@ import type { Platform } from "./platforms";
 import { Gateway, HealthGate, Instances, owner, Release, ServiceClaim, TrafficSwitch } from "./resources";
 import type { Scaling } from "./scaling";
 import { sdk } from "./sdk";
+import { pinOf, type SnapshotPin } from "./store";
 
 /** Characters of the shortest API key that is accepted. */
 const shortestKey = 16;
@@ -61,8 +62,11 @@ export interface GatewayArgs {
 export interface OnlineServiceArgs {
   /** Where it runs. Changing it makes a new service there and ends the old one. */
   readonly platform: Platform;
-  /** `snapshot.reference`, or a pinned `<store>#sha256:<digest>`. Changing it is a rotation; pinning an earlier one is a rollback. */
-  readonly snapshot: pulumi.Input<string>;
+  /**
+   * A `Snapshot`, its `reference`, or a pinned `<store>#sha256:<digest>`; with what its store in S3 needs to be told, `{ reference, store }`.
+   * Changing it is a rotation; pinning an earlier one is a rollback.
+   */
+  readonly snapshot: pulumi.Input<string> | SnapshotPin;
   /** How many instances. Changes in place: no rotation. */
   readonly scaling: Scaling;
   /** Folder of the model files. Changing it is a rotation. @default the one that the snapshot recorded */
@@ -95,7 +99,7 @@ export class OnlineService extends sdk.ComponentResource {
 
   constructor(name: string, args: OnlineServiceArgs, opts?: pulumi.ComponentResourceOptions) {
     super("comfyui:index:OnlineService", name, {}, opts);
-    const declarations = declare("OnlineService", name, withoutKeys(args));
+    const declarations = declare("OnlineService", name, declared(args));
     const child = { parent: this };
 
     const claim = new ServiceClaim(name, { ...claimInputs(name, args), owner: owner(), declarations }, child);
@@ -127,7 +131,9 @@ export class OnlineService extends sdk.ComponentResource {
 }
 
 /** What is declared is looked at by every check of the program: no place for keys. */
-function withoutKeys({ gateway, ...args }: OnlineServiceArgs): object {
+function declared({ gateway, snapshot, ...rest }: OnlineServiceArgs): object {
+  const { reference, store } = pinOf(snapshot);
+  const args = { ...rest, snapshot: reference, store };
   if (gateway === undefined) return args;
   const { apiKeys: _, ...plain } = gateway;
   return { ...args, gateway: plain };
@@ -172,7 +178,8 @@ function releaseInputs(name: string, args: OnlineServiceArgs): pulumi.Inputs {
   const { timeout: _, ...health } = args.health ?? {};
   return {
     ...addressOf(name, args),
-    snapshot: args.snapshot,
+    snapshot: pinOf(args.snapshot).reference,
+    store: pinOf(args.snapshot).store,
     models: args.models,
     arguments: args.arguments,
     environmentVariables: args.environmentVariables,

@@ -3,13 +3,17 @@ import { declare } from "./declarations";
 import { type Environment, environmentOf, type WorkstationEnvironment } from "./environment";
 import { owner, SnapshotContent } from "./resources";
 import { sdk } from "./sdk";
+import { type Store, type StoreAccess, storeOf } from "./store";
 
 /** Arguments of {@link Snapshot}. */
 export interface SnapshotArgs {
   /** What is packed: a workstation's `environment`, or a folder of this machine. */
   readonly environment: Environment | WorkstationEnvironment;
-  /** Folder that snapshots are kept in, relative to the program's. Changing it packs into the new one; nothing is removed. */
-  readonly store: string;
+  /**
+   * Where snapshots are kept: a folder relative to the program's, or `s3://bucket/prefix`. Changing it packs into the new one;
+   * nothing is removed.
+   */
+  readonly store: Store;
   /**
    * `"referenced"`: models do not travel; path and size are recorded and checked where an instance starts. `"locked"`: their
    * content counts for the id as well. `"included"`: they travel. Changing it packs anew.
@@ -31,24 +35,37 @@ export interface SnapshotArgs {
 export class Snapshot extends sdk.ComponentResource {
   /** `<store>#sha256:<digest>`: what a service takes, and what a person pins. */
   readonly reference: pulumi.Output<string>;
+  /** What its store in S3 needs to be told, if anything. */
+  readonly store: StoreAccess | undefined;
 
   constructor(name: string, args: SnapshotArgs, opts?: pulumi.ComponentResourceOptions) {
     super("comfyui:index:Snapshot", name, {}, opts);
     const workstation =
       "workstation" in Object(args.environment) ? (args.environment as WorkstationEnvironment).workstation : null;
     const environment = environmentOf(args.environment);
-    const { store, models, publish } = args;
-    const declared = { environment, store, models, publish, workstation: workstation?.declaration.name };
+    const { models, publish } = args;
+    const { store, access } = storeOf(args.store);
+    const declared = { environment, store, access, models, publish, workstation: workstation?.declaration.name };
     const declarations = declare("Snapshot", name, declared);
 
     const content = new SnapshotContent(
       name,
-      { environment, store, models, publish, workstation: workstation?.declaration, owner: owner(), declarations },
+      {
+        environment,
+        store,
+        access,
+        models,
+        publish,
+        workstation: workstation?.declaration,
+        owner: owner(),
+        declarations,
+      },
       // Another content replaces it, and deleting it removes no data: there is nothing to protect.
       { parent: this, protect: false, dependsOn: workstation === null ? [] : [workstation] },
     );
 
     this.reference = content.reference;
+    this.store = access;
     this.registerOutputs({ reference: this.reference });
   }
 }

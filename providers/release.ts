@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { ReleaseSpec, ServiceRecord } from "../runtime/supervisor";
 import { argumentsSchema, environmentVariablesSchema, ownerSchema } from "./declarations/common";
 import { healthSchema, pinProblems, readWorkflow, workflowSchema } from "./declarations/online-service";
+import { storeAccessSchema, storeSettings } from "./declarations/store";
 import { recordedService, serviceShape, supervisorOf } from "./local";
 import { type ResourceDefinition, unchanged } from "./resource";
 import { isUnknown } from "./unknown";
@@ -11,6 +12,8 @@ const schema = z.object({
   ...serviceShape,
   owner: ownerSchema,
   snapshot: z.string(),
+  /** What its store in S3 needs to be told. */
+  store: storeAccessSchema.optional(),
   models: z.string().optional(),
   arguments: argumentsSchema.default([]),
   environmentVariables: environmentVariablesSchema.default({}),
@@ -25,11 +28,21 @@ interface Outputs {
 /** What instances start with. A change of any of it is a new release: the old one is replaced, create before delete. */
 export const release: ResourceDefinition<Inputs, Outputs> = {
   schema,
-  replaceOn: ["directory", "service", "owner", "snapshot", "models", "arguments", "environmentVariables", "health"],
+  replaceOn: [
+    "directory",
+    "service",
+    "owner",
+    "snapshot",
+    "store",
+    "models",
+    "arguments",
+    "environmentVariables",
+    "health",
+  ],
   check: async (inputs) => {
     if (isUnknown(inputs.health)) return { inputs, problems: [] };
     const { smoke, ...health } = inputs.health;
-    const problems = isUnknown(inputs.snapshot) ? [] : await pinProblems(inputs.snapshot);
+    const problems = isUnknown(inputs.snapshot) ? [] : await pinProblems(inputs.snapshot, inputs.store);
     if (smoke === undefined || isUnknown(smoke)) return { inputs, problems };
     try {
       // The workflow itself is the input, not its path: editing the file is a new release.
@@ -75,6 +88,7 @@ function specOf(inputs: Inputs): ReleaseSpec {
   const { startTimeout, stableFor, smoke, smokeTimeout, acceptFailing } = inputs.health;
   return {
     snapshot: inputs.snapshot,
+    ...(inputs.store === undefined ? {} : { store: storeSettings(inputs.store) }),
     models: inputs.models === undefined ? null : resolve(inputs.models),
     arguments: inputs.arguments,
     environmentVariables: inputs.environmentVariables,

@@ -5,7 +5,8 @@ import { type EnvironmentSummary, pack, readHead, SnapshotNotFoundError, scan } 
 import { readWorkstationRecords } from "../runtime/supervisor";
 import { formatSize } from "../runtime/units";
 import { environmentSchema, ownerSchema } from "./declarations/common";
-import { modelsSchema, publishSchema, storeSchema } from "./declarations/snapshot";
+import { modelsSchema, publishSchema } from "./declarations/snapshot";
+import { storeAccessSchema, storeLocation, storeSchema, storeSettings } from "./declarations/store";
 import type { Checked } from "./parsing";
 import { type ResourceDefinition, unchanged } from "./resource";
 
@@ -15,6 +16,8 @@ const schema = z.object({
   owner: ownerSchema,
   environment: environmentSchema,
   store: storeSchema,
+  /** What a store in S3 needs to be told. */
+  access: storeAccessSchema.optional(),
   models: modelsSchema.default("referenced"),
   publish: publishSchema.default("onChange"),
   /** Whose environment it is, and how that is declared in this run. */
@@ -55,9 +58,9 @@ export const snapshot: ResourceDefinition<Inputs, Outputs> = {
     for (const line of before === null ? [] : describeChanges(before, summary)) context.info(line);
     return { inputs: withSummary(inputs, summary), problems: [] };
   },
-  live: async (_id, { reference }) => {
+  live: async (_id, { reference, access }) => {
     try {
-      await readHead(reference);
+      await readHead(reference, storeSettings(access));
       return unchanged;
     } catch (error) {
       if (!(error instanceof SnapshotNotFoundError)) throw error;
@@ -73,7 +76,8 @@ export const snapshot: ResourceDefinition<Inputs, Outputs> = {
             ?.plugins ?? null);
     const packed = await pack({
       ...scanned(inputs),
-      store: resolve(inputs.store),
+      store: storeLocation(inputs.store),
+      settings: storeSettings(inputs.access),
       plugins: records ?? [],
       progress: context.progress,
       signal: context.signal,
@@ -92,9 +96,9 @@ export const snapshot: ResourceDefinition<Inputs, Outputs> = {
   update: async (_id, { reference }) => ({ reference }),
   // Removing data is the store's owner's business, never a side effect.
   delete: async () => undefined,
-  read: async (_id, { reference }) => {
+  read: async (_id, { reference, access }) => {
     try {
-      await readHead(reference);
+      await readHead(reference, storeSettings(access));
       return { reference };
     } catch (error) {
       if (error instanceof SnapshotNotFoundError) return null;

@@ -19,6 +19,7 @@ import {
   type Surroundings,
   sameOwner,
 } from "./common";
+import { type StoreAccess, storeAccessSchema, storeSettings } from "./store";
 
 /** ComfyUI's API format: node id → class and inputs. */
 export const workflowSchema = z.record(
@@ -74,6 +75,7 @@ const referenceSchema = z.string().superRefine((text, context) => {
 export const onlineServiceSchema = z.strictObject({
   platform: platformSchema,
   snapshot: referenceSchema,
+  store: storeAccessSchema.optional(),
   scaling: scalingSchema,
   models: z.string().min(1).optional(),
   arguments: argumentsSchema.default([]),
@@ -146,15 +148,16 @@ export async function lookAtOnlineService(
     referenceSchema.safeParse(given.snapshot).success &&
     !isUnknown(given.snapshot)
   ) {
-    problems.push(...(await pinProblems(given.snapshot)));
+    const access = storeAccessSchema.safeParse(given.store ?? {});
+    if (access.success) problems.push(...(await pinProblems(given.snapshot, access.data)));
   }
   return problems;
 }
 
 /** A pinned snapshot has to be in its store, be what its digest says, and find its interpreter on this machine. */
-export async function pinProblems(reference: string): Promise<readonly Problem[]> {
+export async function pinProblems(reference: string, access: StoreAccess | undefined): Promise<readonly Problem[]> {
   try {
-    const { interpreter, summary } = await readHead(reference);
+    const { interpreter, summary } = await readHead(reference, storeSettings(access));
     if (existsSync(interpreter)) return [];
     const reason = `the snapshot's Python ${summary.python} is not on this machine: ${interpreter} is missing`;
     return [{ path: "snapshot", reason }];

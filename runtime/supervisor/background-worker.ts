@@ -52,9 +52,9 @@ async function perform(task: BackgroundTask, watch: Watch): Promise<unknown> {
   if (task.kind === "hash-plugins") {
     return (await scan({ environment: task.environment, models: "referenced", ...watch })).pluginHashes;
   }
-  const { reference, cache, target, models } = task;
+  const { reference, settings, cache, target, models } = task;
   watch.progress("looking at the snapshot");
-  demandModels((await readHead(reference)).models, models);
-  const { head, location, python, remarks } = await restore({ reference, cache, target, ...watch });
+  demandModels((await readHead(reference, settings)).models, models);
+  const { head, location, python, remarks } = await restore({ reference, settings, cache, target, ...watch });
   return { location, python, plugins: head.plugins, models: head.models, remarks } satisfies RestoredEnvironment;
 }

@@ -1,12 +1,15 @@
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { EnvironmentLocation } from "../environment";
+import type { StoreSettings } from "../store";
 import type { Watch } from "../waiting";
 import type { RestoredEnvironment } from "./restored";
 
 export interface RestoreTask {
   /** `<store>#sha256:<manifest digest>`. */
   readonly reference: string;
+  /** What its store needs to be told. */
+  readonly settings: StoreSettings;
   /** Folder of complete restores. */
   readonly cache: string;
   /** Absolute path of the environment, which does not exist yet. */

@@ -107,10 +107,16 @@ function openDaemonLog(directory: string): number {
 }
 
 /** The machine's ways and no credentials, as for ComfyUI, and where the supervisor puts its socket and caches. */
+/** The AWS SDK's settings are for restores from S3; ComfyUI's processes do not get them, see `inheritedEnvironment`. */
 function daemonEnvironment(): Record<string, string> {
   const { XDG_RUNTIME_DIR, XDG_CACHE_HOME } = process.env;
   return {
     ...inheritedEnvironment(),
+    ...Object.fromEntries(
+      Object.entries(process.env).filter(
+        (entry): entry is [string, string] => entry[0].startsWith("AWS_") && entry[1] !== undefined,
+      ),
+    ),
     ...(XDG_RUNTIME_DIR === undefined ? {} : { XDG_RUNTIME_DIR }),
     ...(XDG_CACHE_HOME === undefined ? {} : { XDG_CACHE_HOME }),
   };

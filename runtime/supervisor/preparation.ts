@@ -39,7 +39,13 @@ async function restoreOnce({
   const known = readRestored(folders);
   if (known !== null && existsSync(folders.environment)) return known;
   await removeLeftOvers(folders);
-  const task = { reference: spec.snapshot, cache, target: folders.environment, models: spec.models };
+  const task = {
+    reference: spec.snapshot,
+    settings: spec.store ?? {},
+    cache,
+    target: folders.environment,
+    models: spec.models,
+  };
   const restored = await restores.restore(task, { progress, signal });
   writeJson(folders.restored, restored);
   return restored;

@@ -1,4 +1,5 @@
 import type { Layout, PluginRecord } from "../environment";
+import type { StoreSettings } from "../store";
 
 /** Grows when a request or an answer changes its meaning; a client and a supervisor of two protocols do not talk. */
 export const protocolVersion = 1;
@@ -37,8 +38,10 @@ export interface GatewayDeclaration {
 
 /** What the instances of a release start with. Two releases with equal specs are interchangeable. */
 export interface ReleaseSpec {
-  /** `<store>#sha256:<manifest digest>`, the store an absolute path. */
+  /** `<store>#sha256:<manifest digest>`, the store an absolute path or `s3://bucket/prefix`. */
   readonly snapshot: string;
+  /** What a store in S3 needs to be told. Credentials are what the AWS SDK finds in the supervisor's process. */
+  readonly store?: Pick<StoreSettings, "region" | "endpoint" | "pathStyle" | "kmsKeyId">;
   /** Folder with the model files, or null for the one that the manifest recorded. */
   readonly models: string | null;
   /** Further command-line arguments of ComfyUI. */

@@ -39,7 +39,17 @@ export const settingsSchema: z.ZodType<ServiceSettings> = z.object({
 });
 
 export const specSchema: z.ZodType<ReleaseSpec> = z.object({
-  snapshot: z.string().regex(/^\/.*#sha256:[0-9a-f]{64}$/, "is not <absolute folder>#sha256:<64 hex digits>"),
+  snapshot: z
+    .string()
+    .regex(/^(?:\/|s3:\/\/).*#sha256:[0-9a-f]{64}$/, "is not <absolute folder or s3://…>#sha256:<64 hex digits>"),
+  store: z
+    .object({
+      region: z.string().exactOptional(),
+      endpoint: z.string().exactOptional(),
+      pathStyle: z.boolean().exactOptional(),
+      kmsKeyId: z.string().exactOptional(),
+    })
+    .exactOptional(),
   models: absolutePath.nullable(),
   arguments: z.array(instanceArgument),
   environmentVariables,

@@ -17,7 +17,8 @@ const workstation = new DevWorkstation("desk", {
   environment: { root: "missing", layout: { dependencies: "../venv", cache: "/tmp/cache" } },
   stopTimeout: "soon",
 });
-new Snapshot("desk", { environment: workstation.environment, store: "s3://bucket/prefix", models: "some" });
+new Snapshot("bucket", { environment: "missing", store: { url: "s3://UPPER/prefix", endpoint: "nowhere" } });
+new Snapshot("desk", { environment: workstation.environment, store: "ftp://host/prefix", models: "some" });
 new DevWorkstation("bench", { platform, environment: "also-missing", port: 99999 });
 new OnlineService("one", {
   platform,
@@ -45,8 +46,10 @@ new OnlineService("twice", { platform, snapshot: "/store#sha256:${"0".repeat(64)
     /DevWorkstation "desk" environment\.layout\.dependencies: "\.\.\/venv" is outside the environment's root/,
     /DevWorkstation "desk" environment\.layout\.cache: "\/tmp\/cache" is outside the environment's root/,
     /DevWorkstation "desk" stopTimeout: "soon" is not a duration/,
-    /Snapshot "desk" store: "s3:\/\/bucket\/prefix" is a URL/,
+    /Snapshot "desk" store: "ftp:\/\/host\/prefix" is a URL of another kind/,
     /Snapshot "desk" models: is none of "referenced", "locked", "included", found "some"/,
+    /Snapshot "bucket" store: .*UPPER.* is not the name of a bucket/,
+    /Snapshot "bucket" access\.endpoint: is no URL of an S3-compatible server, found "nowhere"/,
     /DevWorkstation "bench" environment\.root: .*also-missing/,
     /DevWorkstation "bench" port: is no port/,
     /OnlineService "one" snapshot: .*nonsense/,

@@ -40,6 +40,8 @@ export interface ProjectDeclaration {
   readonly workstation?: object;
   readonly snapshot?: object;
   readonly service?: object;
+  /** @default the folder `store` */
+  readonly store?: object;
 }
 
 /** Health settings by which a test does not wait longer than it has to. */
