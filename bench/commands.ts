@@ -27,6 +27,11 @@ export class Ours {
     return this.#command(["restore", reference, target, "--quiet"], state);
   }
 
+  /** Over an earlier restore, of which only what differs is written. */
+  restoreOver(reference: string, target: string, state: string): Command {
+    return this.#command(["restore", reference, target, "--over", "--quiet"], state);
+  }
+
   /** What the command line does not offer: the engine's `restore` with any of its options. */
   restoreWith(request: Readonly<Record<string, unknown>>, state: string): Command {
     const argv = [process.execPath, this.#engineScript, this.#engine, JSON.stringify(request)];

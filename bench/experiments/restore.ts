@@ -98,10 +98,10 @@ export async function restoreOver(shop: Workshop, earlier: string): Promise<void
         prepare: async () => {
           await shop.run(shop.ours.restore(before, target, state));
         },
-        command: () => shop.ours.restoreWith({ reference, target, over: true }, state),
+        command: () => shop.ours.restoreOver(reference, target, state),
         after: clear,
       },
-      { name: "restore", command: () => shop.ours.restoreWith({ reference, target }, state), after: clear },
+      { name: "restore", command: () => shop.ours.restore(reference, target, state), after: clear },
     ]);
     shop.notePeaks("restore over", "full", runs("restore over"));
     shop.results.ratio("over.full", seconds(runs("restore over")), seconds(runs("restore")));
