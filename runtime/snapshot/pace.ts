@@ -40,5 +40,5 @@ export class Pace {
 
 /** A count as a person reads it: `12,000 files`. */
 export function formatCount(count: number, what: string): string {
-  return `${count.toLocaleString("en-US")} ${what}`;
+  return `${String(count).replace(/\B(?=(\d{3})+$)/g, ",")} ${what}`;
 }
