@@ -10,12 +10,16 @@ import { lookAtHistory, lookAtQueue, UnusableAnswerError } from "./queue-look";
 import type { KeptFile, StagedResult } from "./result-store";
 import type { Spool } from "./spool";
 
+/** Results of one instance that are copied at the same time where many have ended. */
+const copiesAtOnce = 4;
 /** How often a record or a file that an answering instance fails to give is asked for before it is done without. */
 const mostAttempts = 4;
 /** Milliseconds for which a prompt has to be unknown to its instance: its request may still be being read. */
 const longestReading = 1_000;
 /** Of this many looks one compares the whole queue, which finds prompts that were removed from it. */
 const looksPerFullLook = 10;
+/** A full look carries every workflow that waits, hundreds of MB in the worst case: most of the time must be without one. */
+const restPerFullLook = 10;
 
 export interface ResultCollectorParts {
   readonly fleet: Fleet;
@@ -36,6 +40,8 @@ export class ResultCollector {
   /** Results being kept, by prompt: a process that went is looked after by another watcher, which must not do it again. */
   private readonly keeping = new Map<string, Promise<void>>();
   private looks = 0;
+  /** On the clock of `performance.now()`: when the next full look at a process may begin. */
+  private readonly rests = new WeakMap<Instance, number>();
   private lastProblem = "";
   private closed = false;
 
@@ -62,7 +68,12 @@ export class ResultCollector {
       if (next === undefined) return;
       const left = waiting.filter(({ state }) => state === "outstanding").length;
       const missing = instance.queueRemaining !== null && instance.queueRemaining < left;
-      if (missing || !instance.present || this.looks % looksPerFullLook === 0) await this.compare(instance);
+      const wanted = missing || !instance.present || this.looks % looksPerFullLook === 0;
+      const started = performance.now();
+      if (!wanted || started < (this.rests.get(instance) ?? 0)) return;
+      await this.compare(instance);
+      const ended = performance.now();
+      this.rests.set(instance, ended + (ended - started) * restPerFullLook);
     });
   }
 
@@ -79,10 +90,15 @@ export class ResultCollector {
     await Promise.all(this.chains.values());
   }
 
-  /** Prompts mostly run in the order of their numbers: asks for the first, and for the next only when that had ended. */
+  /**
+   * Prompts mostly run in the order of their numbers: asks for the first, and for the next ones, several at a time, only when
+   * all before had ended. Returns those of which it is not known.
+   */
   private async collectInOrder(waiting: readonly PromptEntry[], instance: Instance): Promise<readonly PromptEntry[]> {
-    for (const [index, entry] of waiting.entries()) {
-      if (!(await this.tryCollect(entry, instance))) return waiting.slice(index);
+    for (let done = 0, batch = 1; done < waiting.length; done += batch, batch = copiesAtOnce) {
+      const next = waiting.slice(done, done + batch);
+      const ended = await Promise.all(next.map((entry) => this.tryCollect(entry, instance)));
+      if (ended.includes(false)) return waiting.slice(done + ended.indexOf(false));
     }
     return [];
   }

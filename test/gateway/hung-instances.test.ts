@@ -131,14 +131,3 @@ describe("a result that its instance fails to give", () => {
     expect(await (await bench.image(await bench.result(next))).text()).toContain(next);
   });
 });
-
-describe("what lasts as long as a page is open", () => {
-  test.each(["a plugin's socket", "a stream of events"])("%s does not hold up a drain", async (what) => {
-    const plugin = what.includes("socket") ? await bench.socket(null, { path: "/plugin-socket" }) : null;
-    const events = plugin === null ? await bench.get("/events") : null;
-    await bench.setTargets(null, [target(a, "r1/0", { state: "draining" })]);
-    await bench.drained("r1/0");
-    if (plugin !== null) expect(plugin.socket.readyState).toBe(plugin.socket.OPEN);
-    await events?.body?.cancel();
-  });
-});

@@ -1,7 +1,8 @@
 import { request } from "node:http";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { deployer, eventually, GatewayBench, target } from "../support/gateway-bench";
-import { sha256, type Upstream } from "../support/gateway-upstream";
+import type { Upstream } from "../support/gateway-upstream";
+import { sha256 } from "../support/gateway-upstream-files";
 
 let bench: GatewayBench;
 let a: Upstream;

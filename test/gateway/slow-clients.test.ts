@@ -25,6 +25,7 @@ test("a client that takes no messages loses previews, and hears of its prompt wh
   client.socket.pause();
   const previews = 100;
   for (let index = 0; index < previews; index += 1) a.sendPreview("me", Buffer.alloc(megabyte, index));
+  await eventually("the gateway to have taken them", () => a.unsent("me") === 0);
   const id = await bench.prompt("me");
   await bench.result(id);
   client.socket.resume();

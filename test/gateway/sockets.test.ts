@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { deployer, eventually, GatewayBench, target } from "../support/gateway-bench";
+import { eventually, GatewayBench, target } from "../support/gateway-bench";
 
 let bench: GatewayBench;
 
@@ -284,33 +284,5 @@ describe("when an instance breaks", () => {
     const id = await bench.prompt("me");
     await client.end(id);
     expect(client.socket.readyState).toBe(client.socket.OPEN);
-  });
-});
-
-describe("other sockets", () => {
-  test("of plugins are joined with the client's instance", async () => {
-    await one();
-    const client = await bench.socket(null, { path: "/plugin-socket" });
-    client.socket.send("hello");
-    await eventually("the echo", () => client.texts.includes("a heard hello"));
-  });
-
-  test("of plugins do not hold up the gateway's stop", async () => {
-    await one();
-    const client = await bench.socket(null, { path: "/plugin-socket" });
-    await bench.stop();
-    await client.closed;
-  });
-
-  test("of the deployer reach a candidate", async () => {
-    const a = await one();
-    const candidate = await bench.upstream({ name: "candidate" });
-    await bench.setTargets("r1", [target(a, "r1/0"), target(candidate, "r2/0")]);
-    const headers = { ...deployer, "x-comfyui-release": "r2" };
-    const client = await bench.socket("probe", { headers });
-    const id = await bench.prompt("probe", undefined, headers);
-    await client.end(id);
-    expect(candidate.accepted).toEqual([id]);
-    expect(a.openClients).not.toContain("probe");
   });
 });

@@ -27,7 +27,7 @@ async function nothingOutstanding(): Promise<void> {
 
 test("a disk without room refuses no prompt and drops no file: the instance is needed until there is room", async () => {
   const a = await bench.upstream({ name: "a" });
-  a.sizeOfFiles = 200_000;
+  a.files.leastSize = 200_000;
   await bench.setTargets("r1", [target(a, "r1/0")]);
   program = new GatewayProgram(
     await bundleGateway(bench.folder),
@@ -126,7 +126,7 @@ test("a spool with damaged files is used without them, each said in the log", as
 describe("a slow download of a kept file", () => {
   test("that its client gives up leaves no file open", async () => {
     const a = await bench.upstream({ name: "a" });
-    a.sizeOfFiles = 40 * 2 ** 20;
+    a.files.leastSize = 40 * 2 ** 20;
     await bench.start();
     await bench.setTargets("r1", [target(a, "r1/0")]);
     const record = await bench.result(await bench.prompt("me"));
@@ -145,7 +145,7 @@ describe("a slow download of a kept file", () => {
 
   test("is sent to its end though the file is removed meanwhile", async () => {
     const a = await bench.upstream({ name: "a" });
-    a.sizeOfFiles = 40 * 2 ** 20;
+    a.files.leastSize = 40 * 2 ** 20;
     await bench.start();
     await bench.setTargets("r1", [target(a, "r1/0")]);
     const id = await bench.prompt("me");

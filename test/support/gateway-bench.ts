@@ -12,7 +12,8 @@ import {
   type TargetInstance,
 } from "../../runtime/gateway";
 import { waitFor } from "../../runtime/waiting";
-import { sha256, Upstream, type UpstreamOptions } from "./gateway-upstream";
+import { Upstream, type UpstreamOptions } from "./gateway-upstream";
+import { sha256 } from "./gateway-upstream-files";
 
 export const deployerToken = "the-deployer";
 export const deployer = { [deployerTokenHeader]: deployerToken };

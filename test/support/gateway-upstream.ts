@@ -1,7 +1,8 @@
-import { createHash, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type WebSocket, WebSocketServer } from "ws";
+import { annotated, json, UpstreamFiles } from "./gateway-upstream-files";
 
 /**
  * A server that behaves towards a gateway as ComfyUI does: one worker, a queue, a history in memory, files that are counted,
@@ -35,11 +36,9 @@ export class Upstream {
   readonly accepted: string[] = [];
   readonly executed: string[] = [];
   readonly interrupts: string[] = [];
-  readonly files = new Map<string, Buffer>();
+  readonly files: UpstreamFiles;
   readonly history = new Map<string, string>();
   port = 0;
-  /** Least bytes of each file that it draws. */
-  sizeOfFiles = 0;
   /** How often a client id was opened while it was open. */
   doubledSockets = 0;
   duration: number | null;
@@ -56,7 +55,6 @@ export class Upstream {
   private readonly queue: Queued[] = [];
   private running: Queued | null = null;
   private interrupted = false;
-  private counter = 0;
   private numbers = 0;
   private release: (() => void) | null = null;
   private pendingReleases = 0;
@@ -69,6 +67,7 @@ export class Upstream {
     duration: number | null,
   ) {
     this.duration = duration;
+    this.files = new UpstreamFiles(name);
   }
 
   static async start({ name, port = 0, duration = 0 }: UpstreamOptions): Promise<Upstream> {
@@ -126,6 +125,11 @@ export class Upstream {
   /** Sends one binary frame to a client, as previews are sent. */
   sendPreview(clientId: string, data: Buffer): void {
     this.sockets.get(clientId)?.send(data);
+  }
+
+  /** Bytes that were sent to a client and are still here. */
+  unsent(clientId: string): number {
+    return this.sockets.get(clientId)?.bufferedAmount ?? 0;
   }
 
   send(clientId: string, type: string, data: Record<string, unknown>): void {
@@ -218,10 +222,10 @@ export class Upstream {
       case "POST /interrupt":
         return this.interrupt(response, body.toString());
       case "GET /view":
-        return this.view(response, url.searchParams);
+        return this.files.view(response, url.searchParams);
       case "POST /upload/image":
       case "POST /upload/mask":
-        return this.upload(request, response, body);
+        return this.files.upload(request, response, body);
       case "GET /big":
         response.writeHead(200, { "content-type": "application/octet-stream" });
         for (let index = 0; index < 64; index += 1) response.write(Buffer.alloc(65_536, index));
@@ -316,7 +320,7 @@ export class Upstream {
       tell("progress", { value: 1, max: 1, prompt_id: job.id, node });
       if (class_type === "Fail") failure = String(inputs.message ?? "as asked");
       else {
-        outputs[node] = this.run(class_type, job.id, inputs);
+        outputs[node] = this.files.draw(class_type, job.id, inputs);
         tell("executed", { node, display_node: node, output: outputs[node], prompt_id: job.id });
       }
     }
@@ -353,17 +357,6 @@ export class Upstream {
     this.release = null;
   }
 
-  private run(classType: string, id: string, inputs: Record<string, unknown>): unknown {
-    if (classType !== "SaveImage" && classType !== "PreviewImage") return { value: [this.name] };
-    this.counter += 1;
-    const filename = `ComfyUI_${String(this.counter).padStart(5, "0")}_.png`;
-    const type = classType === "SaveImage" ? "output" : "temp";
-    const subfolder = String(inputs.subfolder ?? "");
-    const content = `${this.name} drew ${filename} for ${id}`.padEnd(this.sizeOfFiles, ".");
-    this.files.set(fileKey(type, subfolder, filename), Buffer.from(content));
-    return { images: [{ filename, subfolder, type }] };
-  }
-
   private queueText(): string {
     const item = ({ number, id, promptText, extra }: Queued) =>
       `[${number}, ${JSON.stringify(id)}, ${promptText}, ${JSON.stringify(extra)}, []]`;
@@ -391,53 +384,6 @@ export class Upstream {
     response.end();
   }
 
-  private view(response: ServerResponse, query: URLSearchParams): void {
-    const content = this.files.get(
-      fileKey(query.get("type") ?? "output", query.get("subfolder") ?? "", query.get("filename") ?? ""),
-    );
-    if (content === undefined) {
-      response.writeHead(404).end();
-      return;
-    }
-    const body = query.has("preview") ? Buffer.concat([Buffer.from("preview of "), content]) : content;
-    response.writeHead(200, { "content-type": "image/png", "content-length": body.length });
-    response.end(body);
-  }
-
-  private async upload(request: IncomingMessage, response: ServerResponse, body: Buffer): Promise<void> {
-    const form = await new Response(new Uint8Array(body), {
-      headers: { "content-type": request.headers["content-type"] ?? "" },
-    }).formData();
-    const image = form.get("image");
-    if (!(image instanceof File)) {
-      response.writeHead(400).end();
-      return;
-    }
-    const original = form.get("original_ref");
-    let content = Buffer.from(await image.arrayBuffer());
-    if (typeof original === "string") {
-      const { filename, subfolder = "", type = "output" } = JSON.parse(original) as Record<string, string>;
-      const base = this.files.get(fileKey(type, subfolder, filename ?? ""));
-      if (base === undefined) {
-        response.writeHead(400).end();
-        return;
-      }
-      content = Buffer.concat([base, Buffer.from(" masked with "), content]);
-    }
-    const type = String(form.get("type") ?? "input");
-    const subfolder = String(form.get("subfolder") ?? "");
-    const overwrite = ["true", "1"].includes(String(form.get("overwrite")));
-    const [, stem = "", extension = ""] = /^(.*?)(\.[^.]*)?$/.exec(image.name) ?? [];
-    let name = image.name;
-    for (let count = 1; !overwrite; count += 1) {
-      const known = this.files.get(fileKey(type, subfolder, name));
-      if (known === undefined || known.equals(content)) break;
-      name = `${stem} (${count})${extension}`;
-    }
-    this.files.set(fileKey(type, subfolder, name), content);
-    json(response, JSON.stringify({ name, subfolder, type }));
-  }
-
   private historyOf(ids: readonly string[]): string {
     const records = ids.flatMap((id) => {
       const record = this.history.get(id);
@@ -445,21 +391,6 @@ export class Upstream {
     });
     return `{${records.join(", ")}}`;
   }
-}
-
-export function fileKey(type: string, subfolder: string, filename: string): string {
-  return `${type}/${subfolder}/${filename}`;
-}
-
-export function sha256(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
-}
-
-/** The file that a `LoadImage` input names. */
-function annotated(text: string): string {
-  const [, path = "", type = "input"] = /^(.*?)(?: \[(input|output|temp)\])?$/.exec(text) ?? [];
-  const slash = path.lastIndexOf("/");
-  return fileKey(type, path.slice(0, Math.max(0, slash)), path.slice(slash + 1));
 }
 
 /** The text of a request's `prompt`, as it was sent: numbers keep their digits. */
@@ -472,12 +403,4 @@ function extractPrompt(text: string): string {
     if (depth === 0) return text.slice(start, at + 1);
   }
   return "{}";
-}
-
-function json(response: ServerResponse, text: string, status = 200): void {
-  response.writeHead(status, {
-    "content-type": "application/json; charset=utf-8",
-    "content-length": Buffer.byteLength(text),
-  });
-  response.end(text);
 }
