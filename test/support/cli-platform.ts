@@ -103,7 +103,10 @@ export function recordService(
     settings: { drain: { deadline: 600_000, onDeadline: "keep" } },
     revision: releases.length,
     serving,
-    gateway: gatewayPort && { port: gatewayPort, declaration: {} },
+    gateway: gatewayPort && {
+      port: gatewayPort,
+      declaration: { port: null, apiKeyHashes: [], maximumBodySize: 1, resultRetention: 0, maximumSpoolSize: 0 },
+    },
     releases: releases.map((release) => ({ ...release, confirmed: true })),
   };
   writeFiles(directory, { [`services/${name}/service.json`]: JSON.stringify(record) });
@@ -142,7 +145,10 @@ export function recordWorkstation(
     plugins,
     removing: false,
     process: null,
+    processPort: null,
+    booted: false,
     startedWith: null,
+    hashes: {},
     restarts: 0,
   };
   writeFiles(directory, { [`workstations/${name}/workstation.json`]: JSON.stringify(record) });
