@@ -1,4 +1,5 @@
 import type { Manifest } from "./manifest-file";
+import { foldersAbove } from "./paths";
 import { RestoreRefusedError } from "./types";
 
 /**
@@ -50,10 +51,25 @@ export function requireWithin(manifest: Manifest, limits: RestoreLimits): void {
   }
 }
 
-/** Throws a `RestoreRefusedError` for a path that the file system would not take below a folder. */
-export function requirePaths({ entries }: Manifest, folder: string): void {
+/**
+ * Throws a `RestoreRefusedError` for a path or a link that the file system would not take below a folder, and for an entry in place
+ * of the models' folder or of one above it, which is made in any case: that could be made elsewhere, through a link.
+ */
+export function requirePaths({ head, entries }: Manifest, folder: string): void {
   const above = Buffer.byteLength(folder) + 1;
-  for (const { path } of entries) {
+  const models = new Set([head.layout.models, ...foldersAbove(head.layout.models)]);
+  for (const entry of entries) {
+    const { path } = entry;
+    if (entry.type !== "directory" && models.has(path)) {
+      throw new RestoreRefusedError(
+        `${shorten(path)} is a ${entry.type}, but the layout has the models' folder there: ${shorten(head.layout.models)}`,
+      );
+    }
+    if (entry.type === "link" && Buffer.byteLength(entry.target) > longestPath) {
+      throw new RestoreRefusedError(
+        `${shorten(path)} leads to a path of ${Buffer.byteLength(entry.target)} bytes, and a link may have ${longestPath}`,
+      );
+    }
     // A character is three bytes of UTF-8 at most for each unit of the text.
     if (path.length * 3 + above > longestPath) {
       const length = Buffer.byteLength(path) + above;

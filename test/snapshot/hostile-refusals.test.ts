@@ -228,6 +228,38 @@ describe("a path that the file system would not take", () => {
   });
 });
 
+describe("what is in place of the models' folder, which every restore makes, is refused", () => {
+  test.each([
+    ["a link", [link("ComfyUI", "/tmp")], "ComfyUI is a link"],
+    ["a file", [directory("ComfyUI"), empty("ComfyUI/models")], "ComfyUI/models is a file"],
+  ] as const)("%s", async (_, entries, message) => {
+    const error = await refusal(writeManifest(at("store"), [plainHead, ...entries]));
+
+    expect(error).toBeInstanceOf(RestoreRefusedError);
+    expect((error as Error).message).toContain(message);
+  });
+
+  test("a link that an earlier restore left there", async () => {
+    mkdirSync(at("outside"));
+    const entries = [link("models", at("outside"))];
+    const first = writeManifest(at("store"), [plainHead, ...entries]);
+    await restore({ reference: first, target: at("target") });
+    const layout = { ...plainHead.layout, models: "models/inner" };
+    const second = writeManifest(at("store"), [{ ...plainHead, layout }, ...entries]);
+
+    await expect(restore({ reference: second, target: at("target"), over: true })).rejects.toThrow("models is a link");
+
+    expect(readdirSync(at("outside"))).toEqual([]);
+  });
+});
+
+test("a link that leads further than a path can is refused", async () => {
+  const error = await refusal(writeManifest(at("store"), [plainHead, link("a", "x/".repeat(2048))]));
+
+  expect(error).toBeInstanceOf(RestoreRefusedError);
+  expect((error as Error).message).toContain("a leads to a path of 4096 bytes");
+});
+
 test("byte code that a link leads to outside is not removed with that of a rewritten script", async () => {
   const source = Buffer.from("root = '/srv/studio/x'\n");
   const packages = "venv/lib/python3.11/site-packages";

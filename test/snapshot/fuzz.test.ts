@@ -1,0 +1,266 @@
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { InvalidInputError } from "../../runtime/problems";
+import {
+  DamagedSnapshotError,
+  exportSnapshot,
+  pack,
+  RestoreRefusedError,
+  restore,
+  SnapshotNotFoundError,
+  verify,
+} from "../../runtime/snapshot";
+import { removeTree } from "../../runtime/snapshot/remove-tree";
+import { waitFor } from "../../runtime/waiting";
+import { Dice, damageBytes, damageRecords } from "../support/damage";
+import { sha256 } from "../support/hostile-manifest";
+import { type Described, describeTree, makeEnvironment, temporaryFolder, withoutTimes } from "../support/trees";
+
+/*
+ * Whatever is wrong with a manifest or a pack, there is an error that says so or a restore that is exactly what the manifest says; never
+ * a crash, a hang, or a file elsewhere. Each case follows from its number, which a failure names.
+ */
+
+/** Milliseconds for each test; how many cases fit depends on the machine. */
+const budget = 6500;
+/** Milliseconds after which a case counts as a hang. */
+const longest = 20_000;
+
+let folder: ReturnType<typeof temporaryFolder>;
+let store: string;
+let root: string;
+let manifest: Buffer;
+let records: readonly unknown[];
+let packFile: string;
+let packBytes: Buffer;
+/** Plain content by its hash, of the frames that there are. */
+let plainFrames: ReadonlyMap<string, Buffer>;
+let original: ReturnType<typeof withoutTimes>;
+const at = (...names: string[]) => join(folder.path, ...names);
+
+beforeAll(async () => {
+  folder = temporaryFolder();
+  store = at("store");
+  root = at("env");
+  const environment = makeEnvironment(root, {
+    "ComfyUI/large.bin": Buffer.alloc(2_300_000, "0123456789abcde"),
+    "ComfyUI/same.bin": Buffer.alloc(1_048_576, "0123456789abcde"),
+    "ComfyUI/empty.txt": "",
+    "ComfyUI/link": "→ main.py",
+    "ComfyUI/outside": `→ ${at("outside")}`,
+    "ComfyUI/read-only/a.txt": "a",
+  });
+  mkdirSync(at("outside"));
+  writeFileSync(at("outside/file"), "somebody's");
+  chmodSync(join(root, "ComfyUI/read-only"), 0o555);
+  const { digest } = await pack({ environment, models: "referenced", store, plugins: [], index: at("index") });
+  manifest = readFileSync(join(store, "snapshots", digest));
+  const lines = zstdDecompressSync(manifest).toString("utf8").trimEnd().split("\n");
+  records = lines.map((line) => JSON.parse(line) as unknown);
+  const [found = ""] = readdirSync(join(store, "packs"), { recursive: true })
+    .map(String)
+    .filter((path) => /\w{64}$/.test(path));
+  packFile = join(store, "packs", found);
+  packBytes = readFileSync(packFile);
+  const frames = (records as Row[]).filter(({ type }) => type === "frame");
+  plainFrames = new Map(
+    frames.map(({ offset, length, sha256: name }) => [
+      name,
+      zstdDecompressSync(packBytes.subarray(offset, offset + length)),
+    ]),
+  );
+  chmodSync(packFile, 0o644);
+  original = withoutTimes(describeTree(root, (path) => path === "ComfyUI/models/checkpoints"));
+});
+afterAll(() => folder.remove());
+
+/** Errors that say what is wrong in the engine's own words. */
+function isNamed(error: unknown): boolean {
+  if (error instanceof DamagedSnapshotError || error instanceof SnapshotNotFoundError) return true;
+  if (error instanceof RestoreRefusedError || error instanceof InvalidInputError) return true;
+  return error instanceof Error && /^the environment needs the interpreter /.test(error.message);
+}
+
+type Outcome = { readonly tree: ReturnType<typeof withoutTimes> } | { readonly error: unknown };
+
+let number = 0;
+
+/** Restores, verifies and exports a reference under a deadline; checks that nothing else was touched. */
+async function attempt(reference: string, location: string, what: string): Promise<Outcome> {
+  const before = readdirSync(folder.path).sort();
+  const target = at("targets", String(++number));
+  const outcome = await within(what, async (): Promise<Outcome> => {
+    try {
+      await restore({ reference, target, location });
+      return { tree: withoutTimes(describeTree(target)) };
+    } catch (error) {
+      return { error };
+    }
+  });
+  const verification = await within(what, () => verify({ reference, deep: true }));
+  const exported = await within(what, () =>
+    exportSnapshot({ reference, write: async () => undefined }).then(
+      () => null,
+      (error: unknown) => error,
+    ),
+  );
+  expect(verification.problems, what).toBeInstanceOf(Array);
+  if (exported !== null && !isNamed(exported)) throw new Error(`${what}: the export failed`, { cause: exported });
+  if ("error" in outcome && !isNamed(outcome.error)) {
+    throw new Error(`${what}: an error without a name`, { cause: outcome.error });
+  }
+  const left = readdirSync(at("targets"));
+  expect(left, what).toEqual("tree" in outcome ? [String(number)] : []);
+  if ("tree" in outcome) {
+    await removeTree(target);
+  }
+  expect(readdirSync(folder.path).sort(), what).toEqual(before);
+  expect(readdirSync(at("outside")), what).toEqual(["file"]);
+  expect(readFileSync(at("outside/file"), "utf8"), what).toBe("somebody's");
+  return outcome;
+}
+
+async function within<T>(what: string, work: () => Promise<T>): Promise<T> {
+  let settled: { readonly value: T } | { readonly error: unknown } | undefined;
+  work().then(
+    (value) => {
+      settled = { value };
+    },
+    (error: unknown) => {
+      settled = { error };
+    },
+  );
+  const done = await waitFor({ what, deadline: longest, interval: 2, look: () => settled });
+  if ("error" in done) throw done.error;
+  return done.value;
+}
+
+async function whileTimeIsLeft(firstCase: number, run: (dice: Dice, name: string) => Promise<void>): Promise<number> {
+  const started = performance.now();
+  mkdirSync(at("targets"), { recursive: true });
+  let cases = 0;
+  while (performance.now() - started < budget) {
+    const seed = firstCase + cases++;
+    await run(new Dice(seed), `case ${seed}`);
+  }
+  return cases;
+}
+
+test("a manifest that was damaged is refused, since it is not what its digest says", { timeout: 60_000 }, async () => {
+  const cases = await whileTimeIsLeft(1_000_000, async (dice, name) => {
+    const { bytes, what } = damageBytes(manifest, dice);
+    const path = join(store, "snapshots", sha256(manifest));
+    if (bytes.equals(manifest)) return;
+    chmodSync(path, 0o644);
+    writeFileSync(path, bytes);
+    try {
+      const outcome = await attempt(`${store}#sha256:${sha256(manifest)}`, root, `${name}: manifest with ${what}`);
+      expect("error" in outcome && outcome.error).toBeInstanceOf(DamagedSnapshotError);
+    } finally {
+      writeFileSync(path, manifest);
+    }
+  });
+  expect(cases).toBeGreaterThan(10);
+});
+
+test("a pack that was damaged is refused, or gives what it did", { timeout: 60_000 }, async () => {
+  let [refused, same] = [0, 0];
+  await whileTimeIsLeft(2_000_000, async (dice, name) => {
+    const { bytes, what } = damageBytes(packBytes, dice);
+    writeFileSync(packFile, bytes);
+    try {
+      const outcome = await attempt(`${store}#sha256:${sha256(manifest)}`, root, `${name}: pack with ${what}`);
+      if ("error" in outcome) refused += 1;
+      else {
+        expect(outcome.tree, what).toEqual(original);
+        same += 1;
+      }
+    } finally {
+      writeFileSync(packFile, packBytes);
+    }
+  });
+  expect(refused).toBeGreaterThan(5);
+  expect(same).toBeGreaterThan(0);
+});
+
+test("a manifest that somebody made is refused, or restored exactly as it says", { timeout: 60_000 }, async () => {
+  let [refused, restored] = [0, 0];
+  await whileTimeIsLeft(3_000_000, async (dice, name) => {
+    const { bytes, what } = makeManifest(dice);
+    const digest = sha256(bytes);
+    writeFileSync(join(store, "snapshots", digest), bytes);
+    const said = dice.below(2) === 0 ? root : at("elsewhere");
+    const outcome = await attempt(`${store}#sha256:${digest}`, said, `${name}: manifest with ${what}`);
+    if ("error" in outcome) refused += 1;
+    else {
+      restored += 1;
+      expectAsSaid(bytes, outcome.tree, `${name}: manifest with ${what}`);
+    }
+  });
+  expect(refused).toBeGreaterThan(10);
+  expect(restored).toBeGreaterThan(0);
+});
+
+/** A manifest under its right digest, with damage in its records, its text, or its compressed bytes. */
+function makeManifest(dice: Dice): { readonly bytes: Buffer; readonly what: string } {
+  const textOf = (lines: readonly unknown[]) => Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  const kind = dice.below(10);
+  if (kind === 0) return damageBytes(manifest, dice);
+  if (kind === 1) {
+    const { bytes, what } = damageBytes(textOf(records), dice);
+    return { bytes: zstdCompressSync(bytes), what: `text with ${what}` };
+  }
+  const rounds = 1 + dice.below(2);
+  let changed = { records: [...records], what: "" };
+  for (let round = 0; round < rounds; round++) {
+    const next = damageRecords(changed.records, dice);
+    changed = { records: next.records, what: `${changed.what}${next.what}; ` };
+  }
+  return { bytes: zstdCompressSync(textOf(changed.records)), what: changed.what };
+}
+
+interface Row {
+  readonly type?: string;
+  readonly path: string;
+  readonly mode: string;
+  readonly target: string;
+  readonly root: string;
+  readonly pack: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly sha256: string;
+  readonly parts: readonly (readonly [number, number, number])[];
+}
+
+/** What a manifest says, read with nothing of the engine. Files that name the root may have been rewritten for the location. */
+function expectAsSaid(bytes: Buffer, tree: ReturnType<typeof withoutTimes>, what: string): void {
+  const rows = zstdDecompressSync(bytes)
+    .toString("utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Row);
+  const frames = rows.filter(({ type }) => type === "frame");
+  const said: Record<string, Pick<Described, "type" | "mode">> = {};
+  for (const { type, path, mode, target, parts } of rows.slice(1)) {
+    if (type === "directory") said[path] = { type, mode: Number.parseInt(mode, 8) };
+    else if (type === "link") {
+      said[path] = { type, mode: 0 };
+      if (!target.startsWith(root)) expect(tree[path]?.content, what).toBe(target);
+    } else if (type === "file") {
+      said[path] = { type, mode: Number.parseInt(mode, 8) };
+      const pieces = parts.map(([frame, offset, length]) => {
+        return plainFrames.get(frames[frame]?.sha256 ?? "")?.subarray(offset, offset + length) ?? Buffer.alloc(0);
+      });
+      const content = Buffer.concat(pieces);
+      if (!path.startsWith("venv/")) expect(tree[path]?.content, `${what} ${path}`).toBe(sha256(content));
+    }
+  }
+  for (const [path, { type, mode }] of Object.entries(said))
+    expect(tree[path], `${what} ${path}`).toMatchObject({ type, mode });
+  // Besides what is said there is only the models' folder.
+  const more = Object.keys(tree).filter((path) => said[path] === undefined);
+  for (const path of more) expect(tree[path]?.type, `${what} ${path}`).toBe("directory");
+  expect(more.length, what).toBeLessThan(8);
+}
