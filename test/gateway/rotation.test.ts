@@ -148,6 +148,48 @@ test("rotations under load lose no prompt, cut no request and no socket, and kee
   }
 });
 
+test("a release that serves again after another has its clients, its instances and its results back", async () => {
+  const a = await bench.upstream({ name: "a", duration: null });
+  const b = await bench.upstream({ name: "b" });
+  await bench.setTargets("r1", [target(a, "r1/0")]);
+  await bench.start();
+  const client = await bench.socket("me");
+  const first = await bench.prompt("me");
+  await bench.setTargets("r2", [target(a, "r1/0", { state: "draining" }), target(b, "r2/0")]);
+  const second = await bench.prompt("me");
+  await client.end(second);
+  await bench.setTargets("r1", [target(a, "r1/0"), target(b, "r2/0", { state: "draining" })]);
+  const third = await bench.prompt("me");
+  await bench.drained("r2/0");
+  a.finishOne();
+  a.finishOne();
+  for (const id of [first, third]) await client.end(id);
+  expect([a.accepted, b.accepted]).toEqual([[first, third], [second]]);
+  await bench.setTargets("r1", [target(a, "r1/0")]);
+  await b.kill();
+  expect(await (await bench.image(await bench.result(second))).text()).toContain(`b drew`);
+  for (const id of [first, third]) expect((await bench.result(id)).status.status_str).toBe("success");
+});
+
+test("generations in quick succession leave what the last one says", async () => {
+  const a = await bench.upstream({ name: "a" });
+  const b = await bench.upstream({ name: "b" });
+  await bench.start();
+  const generations = 60;
+  for (let generation = 1; generation <= generations; generation += 1) {
+    const [serving, upstream] = generation % 2 === 0 ? (["r1", a] as const) : (["r2", b] as const);
+    // The same id is another process now and then.
+    const instance = target(upstream, `${serving}/0`, { epoch: generation % 3 });
+    await bench.replace("targets.json", { generation: 1_000 + generation, serving, instances: [instance] });
+  }
+  await eventually("the last one to be applied", async () => (await bench.status()).generation === 1_000 + generations);
+  expect(await bench.status()).toMatchObject({ serving: "r1", instances: [{ id: "r1/0", state: "ready" }] });
+  const client = await bench.socket("me");
+  const id = await bench.prompt("me");
+  await client.end(id);
+  expect([a.accepted, b.accepted]).toEqual([[id], []]);
+});
+
 test("a gateway that stops answers what is under way, and no kept connection sees a reset", async () => {
   await bench.remove();
   bench = await GatewayBench.create({}, { shutdown: { keepAliveGrace: 1_000, deadline: 10_000 } });
