@@ -50,6 +50,12 @@ async function main(): Promise<void> {
   if (machine.load > 0.5) say(`the machine is not idle (load ${machine.load.toFixed(1)}): the numbers will be noisy`);
   const results = new Results();
   const folder = workFolder(join(cache, "bench-work"));
+  /** After each experiment: a run takes hours, and what is measured should survive its end. */
+  const keep = () => {
+    if (values.json === undefined) return;
+    const document = documentOf(machine, size, rounds, results.all(wanted));
+    writeFileSync(values.json, `${JSON.stringify(document, null, 2)}\n`);
+  };
   try {
     const ours = new Ours(repository, scripts);
     const shop = new Workshop(folder, trees, ours, results, competitors, rounds, say);
@@ -66,14 +72,12 @@ async function main(): Promise<void> {
         say(`  failed: ${reason}`);
         for (const id of metrics) if (!results.has(id)) results.missing(id, reason.slice(0, 400));
       }
+      keep();
     }
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
   const measured = results.all(wanted);
-  if (values.json !== undefined) {
-    writeFileSync(values.json, `${JSON.stringify(documentOf(machine, size, rounds, measured), null, 2)}\n`);
-  }
   process.stdout.write(`${tableOf(measured)}\n`);
   process.stdout.write(`${measured.filter(({ met }) => met).length} of ${measured.length} goals met\n`);
 }
