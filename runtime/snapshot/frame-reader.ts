@@ -1,9 +1,7 @@
 import { promisify } from "node:util";
 import { zstdDecompress } from "node:zlib";
 import { DamagedObjectError, ObjectNotFoundError, type ObjectStore } from "../store";
-import { chunkSize } from "./content";
 import { sha256Of } from "./digest";
-import { FrameDecompressor } from "./frame-decompressor";
 import { type Manifest, packKey } from "./manifest-file";
 import { DamagedSnapshotError } from "./types";
 
@@ -65,28 +63,23 @@ export async function checkFrame(
   compressed: Buffer,
   { offset, size, sha256 }: { offset: number; size: number; sha256: string },
   name: string,
-  decompressor?: FrameDecompressor,
 ): Promise<Buffer> {
   const damaged = (what: string, cause?: unknown) =>
     new DamagedSnapshotError(`${name} is damaged: the frame at byte ${offset} ${what}`, { cause });
   // One byte more than declared is allowed for, so that a longer content is told from a damaged one; in one buffer, since
   // Node.js otherwise goes through the thread pool for every 16 KiB.
   const room = size + 1;
-  const whole = decompressor ?? {
-    decompress: (frame: Buffer) => decompress(frame, { maxOutputLength: room, chunkSize: Math.max(room, 64) }),
-  };
-  const content = await whole.decompress(compressed).catch((cause) => {
-    throw damaged("cannot be decompressed", cause);
-  });
+  const content = await decompress(compressed, { maxOutputLength: room, chunkSize: Math.max(room, 64) }).catch(
+    (cause) => {
+      throw damaged("cannot be decompressed", cause);
+    },
+  );
   if (content.length !== size) throw damaged(`holds other than the ${size} bytes that the manifest says`);
   if ((await sha256Of(content)) !== sha256) throw damaged("does not have the content that the manifest says");
   return content;
 }
 
-/**
- * Reads frames in the given order, some ahead of the one that is used. A content is overwritten once the next is asked for. Throws
- * {@link DamagedSnapshotError}.
- */
+/** Reads frames in the given order, some ahead of the one that is used. Throws {@link DamagedSnapshotError}. */
 export async function* readFrames(
   store: ObjectStore,
   manifest: Manifest,
@@ -94,16 +87,7 @@ export async function* readFrames(
 ): AsyncGenerator<ReadFrame> {
   const ranges = rangesOf(manifest, numbers);
   const fetching: { range: Range; bytes: Promise<Buffer> }[] = [];
-  const frames: { decompressor: FrameDecompressor | undefined; read: Promise<ReadFrame> }[] = [];
-  const idle: FrameDecompressor[] = [];
-  async function* used(left: number): AsyncGenerator<ReadFrame> {
-    while (frames.length > left) {
-      const first = frames.shift();
-      if (first === undefined) return;
-      yield await first.read;
-      if (first.decompressor !== undefined) idle.push(first.decompressor);
-    }
-  }
+  const frames: Promise<ReadFrame>[] = [];
   const fetchAhead = () => {
     while (fetching.length < concurrentRanges) {
       const { done, value: range } = ranges.next();
@@ -122,16 +106,16 @@ export async function* readFrames(
         if (frame === undefined) throw new Error(`the manifest has no frame ${number}`);
         const compressed = bytes.subarray(at, at + frame.length);
         at += frame.length;
-        const decompressor = frame.size > chunkSize ? undefined : (idle.pop() ?? new FrameDecompressor());
-        const checked = checkFrame(compressed, frame, `${store.location}/${next.range.key}`, decompressor);
-        frames.push({ decompressor, read: handled(checked.then((content) => ({ number, content }))) });
-        yield* used(concurrentFrames - 1);
+        const checked = checkFrame(compressed, frame, `${store.location}/${next.range.key}`);
+        frames.push(handled(checked.then((content) => ({ number, content }))));
+        if (frames.length < concurrentFrames) continue;
+        const first = frames.shift();
+        if (first !== undefined) yield await first;
       }
     }
-    yield* used(0);
+    for (let first = frames.shift(); first !== undefined; first = frames.shift()) yield await first;
   } finally {
-    await Promise.allSettled([...frames.map(({ read }) => read), ...fetching.map(({ bytes }) => bytes)]);
-    for (const decompressor of idle) decompressor.close();
+    await Promise.allSettled([...frames, ...fetching.map(({ bytes }) => bytes)]);
   }
 }
 

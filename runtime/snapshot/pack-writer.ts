@@ -1,12 +1,20 @@
 import { createHash, randomBytes } from "node:crypto";
+import { promisify } from "node:util";
+import { constants, zstdCompress } from "node:zlib";
 import type { ObjectStore } from "../store";
 import { chunkSize } from "./content";
 import { sha256Of } from "./digest";
-import { FrameCompressor, longestFrame } from "./frame-compressor";
 import { packKey } from "./manifest-file";
 
-/** The processor is what limits a pack. A real tree of 5.3 GB took 2.38 GB with 1, 2.24 with 2, 2.13 with 3, and twice as long with 3. */
-const compressionLevel = 2;
+const compress = promisify(zstdCompress);
+/** Bytes that a frame can take when its content cannot be compressed. */
+const longestFrame = chunkSize + 16 * 1024;
+const compression = {
+  // Bytes of output at a time: a frame takes one turn of the thread pool.
+  chunkSize: longestFrame,
+  // The processor is what limits a pack. A real tree of 5.3 GB took 2.38 GB with 1, 2.24 with 2, 2.13 with 3, and twice as long with 3.
+  params: { [constants.ZSTD_c_compressionLevel]: 2, [constants.ZSTD_c_checksumFlag]: 1 },
+};
 
 /** Bytes. A pack is stored once it has this many, so that packs are between 8 and 64 MiB except for the last of a run. */
 const packSize = 32 * 1024 * 1024;
@@ -36,8 +44,6 @@ interface Waiting {
   readonly frame: Frame;
   /** A buffer of {@link chunkSize}, which is used again. */
   readonly buffer: Buffer;
-  /** Used again as well, once what it gave is in the pack. */
-  readonly compressor: FrameCompressor;
   readonly compressed: Promise<Buffer>;
 }
 
@@ -54,7 +60,6 @@ export class PackWriter {
   readonly #store: ObjectStore;
   readonly #marked: ReadonlySet<string>;
   readonly #free: Buffer[] = [];
-  readonly #freeCompressors: FrameCompressor[] = [];
   #open: { frame: Frame; buffer: Buffer } | null = null;
   readonly #waiting: Waiting[] = [];
   #pack: OpenPack = new OpenPack();
@@ -116,7 +121,6 @@ export class PackWriter {
     await this.#drain(0);
     await this.#closePack();
     await this.#storing;
-    for (const compressor of this.#freeCompressors.splice(0)) compressor.close();
   }
 
   #opened(): { frame: Frame; buffer: Buffer } {
@@ -132,15 +136,14 @@ export class PackWriter {
 
   #compress(frame: Frame, buffer: Buffer): void {
     const content = buffer.subarray(0, frame.size);
-    const compressor = this.#freeCompressors.pop() ?? new FrameCompressor(compressionLevel);
-    const compressed = Promise.all([compressor.compress(content), frame.sha256 || sha256Of(content)]).then(
+    const compressed = Promise.all([compress(content, compression), frame.sha256 || sha256Of(content)]).then(
       ([piece, sha256]) => {
         frame.sha256 = sha256;
         return piece;
       },
     );
     compressed.catch(() => undefined); // It is thrown where it is awaited.
-    this.#waiting.push({ frame, buffer, compressor, compressed });
+    this.#waiting.push({ frame, buffer, compressed });
   }
 
   async #drain(left: number): Promise<void> {
@@ -149,7 +152,6 @@ export class PackWriter {
       if (next === undefined) return;
       this.#pack.add(next.frame, await next.compressed);
       this.give(next.buffer);
-      this.#freeCompressors.push(next.compressor);
       if (this.#pack.size >= packSize) await this.#closePack();
     }
   }
@@ -191,12 +193,14 @@ class OpenPack {
     return this.#buffer.subarray(0, this.size);
   }
 
-  /** Adds a compressed frame, which is copied. */
+  /** Adds a compressed frame. Its memory is freed at once: waiting for the collector would hold many times as much. */
   add(frame: Frame, piece: Buffer): void {
     frame.offset = this.size;
     frame.length = piece.length;
     this.frames.push(frame);
     this.append(piece);
+    const memory = piece.buffer as ArrayBuffer & { transfer?: (length: number) => ArrayBuffer };
+    if (memory.byteLength === longestFrame) memory.transfer?.(0);
   }
 
   append(piece: Buffer): void {
