@@ -1,5 +1,6 @@
 import { formatDuration } from "../format";
 import type { GatewayInstanceStatus, GatewayStatus } from "../gateway/targets";
+import { longestBackOff } from "./back-off";
 import { Bell, pause, untilAborted } from "./bell";
 import type { GatewayProcess } from "./gateway-process";
 import type { Instance } from "./instance";
@@ -13,8 +14,11 @@ import { elapsedSince } from "./steady-clock";
 const interval = 200;
 /** Milliseconds before another attempt to remove an instance whose removal failed. */
 const retryInterval = 5_000;
-/** Milliseconds after which a gateway that does not answer is not waited for: the instance's own queue then decides. */
-const gatewayPatience = 10_000;
+/**
+ * Milliseconds for which a gateway may be silent before instances go without it. Longer than the longest pause before its restart: results
+ * that it has not copied yet go with the instance.
+ */
+const gatewayPatience = 2 * longestBackOff;
 
 export interface DrainContext {
   readonly instances: InstanceSet;
