@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { Layout } from "../../runtime/environment";
 import { defaultLayout } from "../../runtime/environment";
 import type { Problem } from "../../runtime/problems";
-import type { Owner } from "../../runtime/supervisor";
+import { isPortFree, type Owner } from "../../runtime/supervisor";
 
 /** A component as a program declares it: its plain arguments, what is not plain marked as known later. */
 export interface Declaration {
@@ -74,7 +74,7 @@ export const environmentSchema = z.strictObject({
 });
 
 /** A name becomes a folder, part of URLs' paths and of ids. */
-export function nameProblems(name: string): readonly Problem[] {
+function nameProblems(name: string): readonly Problem[] {
   if (/^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/i.test(name)) return [];
   const reason = `${JSON.stringify(name)} cannot name it on a platform: use up to 40 letters, digits and inner hyphens`;
   return [{ path: "name", reason }];
@@ -101,7 +101,7 @@ export function sameOwner(a: Owner, b: Owner): boolean {
 export const describeOwner = ({ organization, project, stack }: Owner): string => `${organization}/${project}/${stack}`;
 
 /** Other declarations of the same kind and name on the same local platform. */
-export function duplicateProblems(
+function duplicateProblems(
   { kind, name }: Declaration,
   directory: string,
   { declarations }: Surroundings,
@@ -116,6 +116,35 @@ export function duplicateProblems(
       reason: `${alike.length} components ${kind} ${JSON.stringify(name)} share the platform ${directory}: names on one platform differ`,
     },
   ];
+}
+
+/** The platform's folder and what it records under the declaration's name; and what is wrong with either, before anybody's rights. */
+export function lookAtPlatform<Recorded extends { readonly name: string }>(
+  declaration: Declaration,
+  surroundings: Surroundings,
+  readRecords: (directory: string) => readonly Recorded[],
+): { readonly record: Recorded | undefined; readonly problems: readonly Problem[] } {
+  const directory = directoryOf(declaration);
+  if (directory === null) return { record: undefined, problems: nameProblems(declaration.name) };
+  return {
+    record: readRecords(directory).find(({ name }) => name === declaration.name),
+    problems: [
+      ...nameProblems(declaration.name),
+      ...folderProblems("platform.directory", directory),
+      ...duplicateProblems(declaration, directory, surroundings),
+    ],
+  };
+}
+
+/** A port that is taken, unless what is declared holds it itself. */
+export async function portProblems(
+  path: string,
+  declared: unknown,
+  held: number | undefined,
+): Promise<readonly Problem[]> {
+  const port = portSchema.safeParse(declared);
+  if (!port.success || port.data === held || (await isPortFree(port.data))) return [];
+  return [{ path, reason: `${port.data} is taken by another program on this machine` }];
 }
 
 function directoryOf({ arguments: given }: Declaration): string | null {

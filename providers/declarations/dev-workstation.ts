@@ -2,18 +2,17 @@ import { resolve } from "node:path";
 import { z } from "zod";
 import type { Problem } from "../../runtime/problems";
 import { checkEnvironment } from "../../runtime/snapshot";
-import { isPortFree, readWorkstationRecords } from "../../runtime/supervisor";
+import { readWorkstationRecords } from "../../runtime/supervisor";
 import { durationSchema } from "../../runtime/units";
 import {
   argumentsSchema,
   type Declaration,
   describeOwner,
-  duplicateProblems,
   environmentSchema,
   environmentVariablesSchema,
-  folderProblems,
-  nameProblems,
+  lookAtPlatform,
   platformSchema,
+  portProblems,
   portSchema,
   type Surroundings,
   sameOwner,
@@ -35,28 +34,16 @@ export async function lookAtDevWorkstation(
   surroundings: Surroundings,
 ): Promise<readonly Problem[]> {
   const given = declaration.arguments as z.input<typeof devWorkstationSchema>;
-  const problems: Problem[] = [...nameProblems(declaration.name), ...(await environmentProblems(given.environment))];
-  const directory = platformSchema.safeParse(given.platform).data?.directory;
-  const record =
-    directory === undefined
-      ? undefined
-      : readWorkstationRecords(resolve(directory)).find(({ name }) => name === declaration.name);
-  if (directory !== undefined) {
-    problems.push(
-      ...folderProblems("platform.directory", directory),
-      ...duplicateProblems(declaration, directory, surroundings),
-    );
-  }
+  const platform = lookAtPlatform(declaration, surroundings, readWorkstationRecords);
+  const { record } = platform;
+  const problems: Problem[] = [...platform.problems, ...(await environmentProblems(given.environment))];
   if (record && !sameOwner(record.declaration.owner, surroundings.owner)) {
     problems.push({
       path: "name",
       reason: `workstation ${declaration.name} on this platform is owned by ${describeOwner(record.declaration.owner)}; choose another name`,
     });
   }
-  const port = portSchema.safeParse(given.port);
-  if (port.success && record?.port !== port.data && !(await isPortFree(port.data))) {
-    problems.push({ path: "port", reason: `${port.data} is taken by another program on this machine` });
-  }
+  problems.push(...(await portProblems("port", given.port, record?.port)));
   return problems;
 }
 

@@ -3,18 +3,17 @@ import { resolve } from "node:path";
 import { z } from "zod";
 import type { Problem } from "../../runtime/problems";
 import { parseReference, readHead } from "../../runtime/snapshot";
-import { isPortFree, readServiceRecords } from "../../runtime/supervisor";
+import { readServiceRecords } from "../../runtime/supervisor";
 import { durationSchema, sizeSchema } from "../../runtime/units";
 import { isUnknown } from "../unknown";
 import {
   argumentsSchema,
   type Declaration,
   describeOwner,
-  duplicateProblems,
   environmentVariablesSchema,
-  folderProblems,
-  nameProblems,
+  lookAtPlatform,
   platformSchema,
+  portProblems,
   portSchema,
   type Surroundings,
   sameOwner,
@@ -110,18 +109,9 @@ export async function lookAtOnlineService(
   surroundings: Surroundings,
 ): Promise<readonly Problem[]> {
   const given = declaration.arguments as z.input<typeof onlineServiceSchema>;
-  const problems: Problem[] = [...nameProblems(declaration.name)];
-  const directory = platformSchema.safeParse(given.platform).data?.directory;
-  const record =
-    directory === undefined
-      ? undefined
-      : readServiceRecords(resolve(directory)).find(({ name }) => name === declaration.name);
-  if (directory !== undefined) {
-    problems.push(
-      ...folderProblems("platform.directory", directory),
-      ...duplicateProblems(declaration, directory, surroundings),
-    );
-  }
+  const platform = lookAtPlatform(declaration, surroundings, readServiceRecords);
+  const { record } = platform;
+  const problems: Problem[] = [...platform.problems];
   if (record && !sameOwner(record.claim.owner, surroundings.owner) && given.takeover !== true) {
     const { owner, since } = record.claim;
     problems.push({
@@ -129,10 +119,7 @@ export async function lookAtOnlineService(
       reason: `service ${declaration.name} on this platform is owned by ${describeOwner(owner)} since ${since}; choose another name, or take it over with takeover: true`,
     });
   }
-  const port = portSchema.safeParse(given.gateway?.port);
-  if (port.success && record?.gateway?.port !== port.data && !(await isPortFree(port.data))) {
-    problems.push({ path: "gateway.port", reason: `${port.data} is taken by another program on this machine` });
-  }
+  problems.push(...(await portProblems("gateway.port", given.gateway?.port, record?.gateway?.port)));
   if (typeof given.models === "string" && !isUnknown(given.models) && !isFolder(given.models)) {
     problems.push({ path: "models", reason: `${resolve(given.models)} is no folder` });
   }

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readServiceRecords } from "../../runtime/supervisor";
 import { painter } from "../support/engine-plugins";
-import { PulumiProject, quickHealth, type Run, stepsOf } from "../support/pulumi-project";
+import { PulumiProject, quickHealth, stepsOf } from "../support/pulumi-project";
+import type { Run } from "../support/run-program";
 
 const variable = "a-secret-that-instances-get";
 const key = "a-secret-that-clients-send";

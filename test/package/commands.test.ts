@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findSupervisor } from "../../runtime/supervisor";
 import { finished, submit } from "../support/comfyui-client";
 import { stepsOf } from "../support/pulumi-project";
+import { startProgram } from "../support/run-program";
 
 const repository = resolve(__dirname, "../..");
 
@@ -39,22 +40,7 @@ describe("in a fresh clone", () => {
     return { ...rest, PATH: path, NO_COLOR: "1" };
   }
 
-  function npm(...args: readonly string[]): Promise<{ code: number | null; stdout: string; output: string }> {
-    return new Promise((done, failed) => {
-      const child = spawn("npm", args, { cwd: clone, env: environment(), stdio: ["ignore", "pipe", "pipe"] });
-      let stdout = "";
-      let output = "";
-      child.stdout.setEncoding("utf8").on("data", (text: string) => {
-        stdout += text;
-        output += text;
-      });
-      child.stderr.setEncoding("utf8").on("data", (text: string) => {
-        output += text;
-      });
-      child.once("error", failed);
-      child.once("close", (code) => done({ code, stdout, output }));
-    });
-  }
+  const npm = (...args: readonly string[]) => startProgram("npm", args, { cwd: clone, env: environment() }).ended;
 
   const outputs = async () => JSON.parse((await npm("run", "-s", "output")).stdout) as Record<string, string>;
 

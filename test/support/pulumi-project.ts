@@ -1,19 +1,13 @@
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { findSupervisor, type ServiceState, type SupervisorClient } from "../../runtime/supervisor";
+import { type Run, startProgram } from "./run-program";
 import { addPlugin, type PluginSource, standInSource } from "./stand-in";
 
 const repository = resolve(__dirname, "../..");
-
-export interface Run {
-  readonly code: number | null;
-  readonly stdout: string;
-  /** Both streams, in the order of their arrival. */
-  readonly output: string;
-}
 
 /** A run that is under way. */
 export interface StartedRun {
@@ -155,25 +149,11 @@ export class PulumiProject implements AsyncDisposable {
 
   /** Starts `pulumi`, for a test that does something to it meanwhile. */
   start(...args: readonly string[]): StartedRun {
-    const child = spawn("pulumi", [...args, "--non-interactive"], {
+    const { process: child, ended } = startProgram("pulumi", [...args, "--non-interactive"], {
       cwd: this.folder,
       env: this.environmentVariables,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    let stdout = "";
-    let output = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      stdout += text;
-      output += text;
-    });
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      output += text;
     });
     const exited = new Promise<void>((done) => child.once("exit", () => done()));
-    const ended = new Promise<Run>((done, failed) => {
-      child.once("error", failed);
-      child.once("close", (code) => done({ code, stdout, output }));
-    });
     return {
       ended,
       kill: async () => {
