@@ -102,7 +102,8 @@ export function copyTree(from: string, to: string): void {
  */
 export function changeOnePercent(folder: string): readonly string[] {
   const all = [...regularFiles(folder)];
-  const fixed = /(^|\/)(venv\/bin|custom_nodes)\/|pyvenv\.cfg$|comfyui_version\.py$/;
+  // pip must still run afterwards, and what says what ComfyUI is and where Python is must stay readable.
+  const fixed = /(^|\/)(venv\/bin|custom_nodes|pip|setuptools)\/|pyvenv\.cfg$|comfyui_version\.py$/;
   const eligible = all
     .filter(({ path, size }) => size > 0 && size <= 1024 * 1024 && !fixed.test(path))
     .sort((a, b) => (orderOf(a.path) < orderOf(b.path) ? -1 : 1));
