@@ -18,7 +18,7 @@ export type Workflow = Readonly<
 
 /** What proves an instance. Every field but `timeout` is part of a release: changing it is a rotation. */
 export interface HealthArgs {
-  /** How long all instances of a release together may take until they are proven. Changes in place. @default "10m" */
+  /** How long all instances of a release together may take until they are proven. Changing it changes nothing that runs: it counts the next time that they are waited for. @default "10m" */
   readonly timeout?: Duration;
   /** How long one instance may take until it answers, once its environment is restored. @default "5m" */
   readonly startTimeout?: Duration;
@@ -89,7 +89,7 @@ export interface OnlineServiceArgs {
  * ComfyUI as users get it: instances that start from a snapshot, behind one address. A changed snapshot rotates it: new
  * instances start, are proven, get the traffic, and the old ones finish their work and go.
  *
- *     const service = new OnlineService("studio", { platform, snapshot: snapshot.reference, scaling: fixed(2) });
+ *     const service = new OnlineService("studio", { platform, snapshot, scaling: fixed(2) });
  */
 export class OnlineService extends sdk.ComponentResource {
   /** Where users reach the service. Stays the same over rotations. */

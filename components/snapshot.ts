@@ -22,7 +22,7 @@ export interface SnapshotArgs {
   readonly models?: "referenced" | "locked" | "included";
   /**
    * `"onChange"`: every `pulumi up` that finds another content packs it. `"whenStopped"`: only while the workstation is
-   * declared stopped; otherwise the earlier snapshot is kept.
+   * declared stopped; otherwise the earlier snapshot is kept, and without one it is an error.
    * @default "onChange"
    */
   readonly publish?: "onChange" | "whenStopped";
@@ -33,7 +33,7 @@ export interface SnapshotArgs {
  * version; a change of the content is another snapshot, of nothing else. Deleting it removes no data.
  */
 export class Snapshot extends sdk.ComponentResource {
-  /** `<store>#sha256:<digest>`: what a service takes, and what a person pins. */
+  /** `<store>#sha256:<digest>`: what a person pins. A service takes the `Snapshot` itself, with what its store needs to be told. */
   readonly reference: pulumi.Output<string>;
   /** What its store in S3 needs to be told, if anything. */
   readonly store: StoreAccess | undefined;
