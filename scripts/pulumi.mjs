@@ -1,4 +1,5 @@
-// npm run up | preview | destroy | output: `pulumi` on this clone's example, with everything it needs set up first.
+// npm run up | preview | destroy | output | comfyui: `pulumi`, or the command pulumi-comfyui, on this clone's example, with everything it needs set up first.
+import { join } from "node:path";
 import { setUpEngine, useLocalBackend } from "./setup/index.mjs";
 import { root } from "./setup/paths.mjs";
 import { foreground, outputOf, run } from "./setup/run.mjs";
@@ -21,6 +22,10 @@ function provideStack(env) {
 await main(async () => {
   const [command, ...args] = process.argv.slice(2);
   const env = useLocalBackend(setUpEngine());
+  if (command === "comfyui") {
+    const program = join(root, "dist", "runtime", "cli", "main.js");
+    return foreground("node", [program, ...args], { cwd: join(root, "examples", "local"), env });
+  }
   if (!hasStackArgument(args)) provideStack(env);
   if (command === "output") {
     return foreground("pulumi", ["stack", "output", "--json", ...args], { cwd: root, env });

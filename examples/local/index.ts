@@ -14,7 +14,7 @@ if (ownPath === undefined) makeEnvironment(environment, (line) => void pulumi.lo
 const layout = config.getObject<Partial<Layout>>("layout");
 
 /** A rollback is one line: pulumi config set comfyui:pin "<an earlier snapshot output>" */
-const pin = config.get("pin");
+const pin = config.get("pin") || undefined;
 
 const project = new ComfyUIProject("studio", {
   platform: local({ directory: ".comfyui" }),

@@ -14,9 +14,10 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
+import { provideGo } from "./go.mjs";
 import { cache, root } from "./paths.mjs";
 import { outputOf, run } from "./run.mjs";
-import { Missing, say } from "./say.mjs";
+import { say } from "./say.mjs";
 
 /** The oldest engine that this is tested with. */
 const oldest = [3, 200];
@@ -74,12 +75,10 @@ const isBuilt = () => existsSync(join(built(), "pulumi")) && existsSync(join(bui
 
 /** Builds CLI and language host. The folder gets its name when both are there, so a killed build is never used. */
 function build(env) {
-  if (outputOf("go", ["version"], { env }) === undefined) {
-    throw new Missing(
-      "Pulumi is needed: it is not on PATH, npm's wrapper could not download it, and there is no Go to build it with.",
-      "Install it with: curl -fsSL https://get.pulumi.com | sh    (or install Go 1.26 or newer)",
-    );
-  }
+  const withGo = provideGo(
+    env,
+    "Pulumi is needed: it is not on PATH, npm's wrapper could not download it (or: curl -fsSL https://get.pulumi.com | sh), and building it needs",
+  );
   const scratch = mkdtempSync(join(tmpdir(), "pulumi-comfyui-engine-"));
   const target = `${built()}.${process.pid}`;
   mkdirSync(target, { recursive: true });
@@ -109,7 +108,7 @@ function build(env) {
       say(`  ${output} ...`);
       run("go", ["build", ...flags, "-o", join(target, output), name], {
         cwd: join(scratch, part),
-        env: { ...env, CGO_ENABLED: "0", GOWORK: "off", GOFLAGS: "-mod=mod -buildvcs=false" },
+        env: { ...withGo, CGO_ENABLED: "0", GOWORK: "off", GOFLAGS: "-mod=mod -buildvcs=false" },
       });
     }
     if (!isBuilt()) renameSync(target, built());

@@ -4,9 +4,10 @@ import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { provideGo } from "./go.mjs";
 import { cache, root } from "./paths.mjs";
-import { outputOf, run } from "./run.mjs";
-import { Missing, say } from "./say.mjs";
+import { run } from "./run.mjs";
+import { say } from "./say.mjs";
 
 const sources = join(root, "scripts", "toolchain", "s3");
 const programs = { versitygw: "github.com/versity/versitygw/cmd/versitygw", minio: "github.com/minio/minio" };
@@ -26,16 +27,11 @@ export function programOf(name) {
 export function provideS3Servers(env) {
   const missing = Object.keys(programs).filter((name) => !existsSync(programOf(name)));
   if (missing.length === 0) return;
-  if (outputOf("go", ["version"], { env }) === undefined) {
-    throw new Missing(
-      `The tests of the store need the S3 servers ${missing.join(" and ")}, and there is no Go to build them with.`,
-      "Install Go 1.26 or newer: https://go.dev/dl",
-    );
-  }
+  const withGo = provideGo(env, `The tests of the store build the S3 servers ${missing.join(" and ")}, which needs`);
   say(
     `building ${missing.join(" and ")} from Go modules, for the tests of the store (once; about ten minutes on two cores)`,
   );
-  for (const name of missing) build(name, env);
+  for (const name of missing) build(name, withGo);
 }
 
 /** The folder gets its name when the program is complete, so a killed build is never used. */

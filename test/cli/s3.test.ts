@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
+import { waitFor } from "../../runtime/waiting";
 import { runCli } from "../support/cli-run";
 import { temporaryFolder } from "../support/cli-surroundings";
 import { keys, type S3Server, startS3Server } from "../support/s3-servers";
@@ -31,6 +32,13 @@ it("every command of a store takes one in a bucket", async () => {
   };
 
   const { answer: first } = await run("pack", "studio", "--store", store);
+  // S3 tells times in whole seconds: which of two snapshots is the newest shows only when they are of different ones.
+  const packedIn = Math.floor(Date.now() / 1000);
+  await waitFor({
+    what: "the next second",
+    deadline: 10_000,
+    look: () => Math.floor(Date.now() / 1000) > packedIn || undefined,
+  });
   setPlugin(environment, "my-plugin", "NODE_CLASS_MAPPINGS = {'A': object}\n");
   const { answer: second } = await run("pack", "studio", "--store", store);
 

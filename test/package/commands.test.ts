@@ -91,6 +91,15 @@ describe("in a fresh clone", () => {
     expect(after.snapshot).not.toBe(before.snapshot);
   }, 300_000);
 
+  test("npm run comfyui looks at what runs there", async () => {
+    const status = await npm("run", "-s", "comfyui", "--", "status", "--json");
+    expect(status.code, status.output).toBe(0);
+    expect(status.stdout).toContain((await outputs()).serviceUrl);
+    expect(() => JSON.parse(status.stdout)).not.toThrow();
+    const recover = await npm("run", "-s", "comfyui", "--", "recover", "--dry-run", "--stack", "dev");
+    expect(recover.code, recover.output).toBe(0);
+  });
+
   test("npm run destroy ends everything and keeps the snapshots", async () => {
     const { serviceUrl = "", snapshot = "" } = await outputs();
     const run = await npm("run", "destroy");
