@@ -3,24 +3,27 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { pipeline } from "node:stream/promises";
 import { sendEmpty } from "./answers";
 
-/** Sends a file of the spool as ComfyUI's `/view` sends one: with its type, and whole or a range of it. */
+/**
+ * Sends a file of the spool as ComfyUI's `/view` sends one: with its type, and whole or a range of it. Returns false, having sent
+ * nothing, when the file is not there any more: it was replaced, or removed to make room, between the look and now.
+ */
 export async function sendKeptFile(
   request: IncomingMessage,
   response: ServerResponse,
   path: string,
   description: { readonly filename: string; readonly contentType: string },
-): Promise<void> {
+): Promise<boolean> {
   let file: FileHandle;
   try {
     file = await open(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    // It was removed to make room between the look and now.
-    return sendEmpty(response, 404);
+    return false;
   }
   // Open, it stays whole while it is sent, also when it is removed or replaced meanwhile.
   try {
     await sendOpenFile(request, response, file, description);
+    return true;
   } finally {
     await file.close();
   }

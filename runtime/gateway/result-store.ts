@@ -41,6 +41,8 @@ export interface Kept {
 /** What a result's history record and files are put into before they get their place. */
 export interface StagedResult {
   readonly folder: string;
+  /** Its place in the order by age: when copying it began, since several are copied at a time. Never the same twice. */
+  readonly endedAt: number;
   readonly files: KeptFile[];
 }
 
@@ -50,9 +52,12 @@ export interface StagedResult {
  */
 export class ResultStore {
   private readonly results = new Map<string, KeptResult>();
+  /** The folder of each result, by its prompt. A result that replaces another is put beside it, so that there is always one. */
+  private readonly places = new Map<string, string>();
   /** Files by where a client names them; the newest result that has one counts. */
   private readonly files = new Map<string, { readonly promptId: string; readonly file: KeptFile }>();
   private departures = new Map<string, number>();
+  private lastStaged = 0;
   /** Bytes of all records and files. */
   bytes = 0;
 
@@ -64,16 +69,20 @@ export class ResultStore {
   static async open(spool: string, log: Log): Promise<ResultStore> {
     const store = new ResultStore(join(spool, "results"), join(spool, "incoming"));
     await mkdir(store.folder, { recursive: true });
-    const found: KeptResult[] = [];
+    const found: { readonly place: string; readonly result: KeptResult }[] = [];
     for (const name of await readdir(store.folder)) {
       try {
-        found.push(keptResult.parse(JSON.parse(await readFile(join(store.folder, name, "meta.json"), "utf8"))));
+        const place = join(store.folder, name);
+        found.push({ place, result: keptResult.parse(JSON.parse(await readFile(join(place, "meta.json"), "utf8"))) });
       } catch (error) {
         log(`a damaged result is removed from the spool: ${name}: ${(error as Error).message}`);
         await rm(join(store.folder, name), { recursive: true, force: true });
       }
     }
-    for (const result of found.sort((a, b) => a.endedAt - b.endedAt)) store.index(result);
+    // Of two for one prompt, a kill came before the earlier one was removed.
+    for (const { place, result } of found.sort((a, b) => a.result.endedAt - b.result.endedAt)) {
+      await store.replace(place, result);
+    }
     store.departures = await readDepartures(join(spool, "departures.json"));
     return store;
   }
@@ -90,39 +99,46 @@ export class ResultStore {
     return this.results.get(promptId);
   }
 
+  /** The oldest first. */
   all(): readonly KeptResult[] {
-    return [...this.results.values()];
+    return [...this.results.values()].sort((a, b) => a.endedAt - b.endedAt);
   }
 
   /** The history record as its instance gave it; null when it is not kept. */
   async record(promptId: string): Promise<string | null> {
-    if (!this.results.has(promptId)) return null;
-    try {
-      return await readFile(join(this.folderOf(promptId), "record.json"), "utf8");
-    } catch (error) {
-      // It may have been evicted between the look and the read.
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-      throw error;
+    for (let place = this.places.get(promptId); place !== undefined; ) {
+      try {
+        return await readFile(join(place, "record.json"), "utf8");
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+        // It was replaced, or evicted, between the look and the read.
+        const now = this.places.get(promptId);
+        if (now === place) return null;
+        place = now;
+      }
     }
+    return null;
   }
 
   /** Where a file of an instance is kept, or null. */
   file(instance: string, reference: FileReference): { readonly path: string; readonly file: KeptFile } | null {
     const found = this.files.get(fileKey(instance, reference));
-    return found === undefined
-      ? null
-      : { path: join(this.folderOf(found.promptId), found.file.name), file: found.file };
+    const place = found === undefined ? undefined : this.places.get(found.promptId);
+    return found === undefined || place === undefined ? null : { path: join(place, found.file.name), file: found.file };
   }
 
   /** Whether anything of the instance is kept. */
   knows(instance: string): boolean {
-    return this.all().some((result) => result.instance === instance);
+    for (const result of this.results.values()) if (result.instance === instance) return true;
+    return false;
   }
 
   async stage(): Promise<StagedResult> {
     const folder = join(this.incoming, randomUUID());
+    this.lastStaged = Math.max(this.lastStaged + 1, Date.now());
+    const staged = { folder, files: [], endedAt: this.lastStaged };
     await mkdir(folder, { recursive: true });
-    return { folder, files: [] };
+    return staged;
   }
 
   async discard({ folder }: StagedResult): Promise<void> {
@@ -131,33 +147,26 @@ export class ResultStore {
 
   /** Gives a staged result its place; an earlier one of the same prompt is replaced. */
   async keep(
-    { folder, files }: StagedResult,
+    { folder, files, endedAt }: StagedResult,
     result: Pick<KeptResult, "promptId" | "instance" | "epoch" | "clients">,
     record: string,
   ): Promise<void> {
     const bytes = files.reduce((sum, file) => sum + file.bytes, Buffer.byteLength(record));
-    const kept: KeptResult = { ...result, endedAt: Date.now(), bytes, files };
+    const kept: KeptResult = { ...result, endedAt, bytes, files };
     await writeFile(join(folder, "record.json"), record, { mode: 0o600 });
     await writeFile(join(folder, "meta.json"), JSON.stringify(kept), { mode: 0o600 });
-    await this.remove(result.promptId);
-    await rename(folder, this.folderOf(result.promptId));
-    this.index(kept);
+    const place = this.newPlace(result.promptId);
+    await rename(folder, place);
+    await this.replace(place, kept);
   }
 
   async remove(promptId: string): Promise<void> {
-    const result = this.results.get(promptId);
-    if (result === undefined) return;
-    this.results.delete(promptId);
-    this.bytes -= result.bytes;
-    for (const file of result.files) {
-      const key = fileKey(result.instance, file);
-      if (this.files.get(key)?.promptId === promptId) this.files.delete(key);
-    }
-    await rm(this.folderOf(promptId), { recursive: true, force: true });
+    const place = this.forget(promptId);
+    if (place !== undefined) await rm(place, { recursive: true, force: true });
   }
 
   kept(): readonly Kept[] {
-    return this.all().map(({ promptId, endedAt, bytes }) => ({
+    return [...this.results.values()].map(({ promptId, endedAt, bytes }) => ({
       at: endedAt,
       bytes,
       what: `the result of prompt ${promptId}`,
@@ -176,7 +185,7 @@ export class ResultStore {
   async notePresent(present: readonly { readonly id: string; readonly epoch: number }[], now: number): Promise<void> {
     const there = new Set(present.map(({ id, epoch }) => processKey(id, epoch)));
     const departures = new Map<string, number>();
-    for (const { instance, epoch } of this.all()) {
+    for (const { instance, epoch } of this.results.values()) {
       const key = processKey(instance, epoch);
       if (!there.has(key)) departures.set(key, this.departures.get(key) ?? now);
     }
@@ -187,7 +196,7 @@ export class ResultStore {
 
   /** Removes results whose process went longer ago than the retention, and returns how many. */
   async expire(retention: number, now: number): Promise<number> {
-    const old = this.all().filter(({ instance, epoch }) => {
+    const old = [...this.results.values()].filter(({ instance, epoch }) => {
       const departed = this.departures.get(processKey(instance, epoch));
       return departed !== undefined && departed + retention <= now;
     });
@@ -195,8 +204,31 @@ export class ResultStore {
     return old.length;
   }
 
-  private index(result: KeptResult): void {
+  /** Makes a result the one of its prompt, and only then removes the one that was. */
+  private async replace(place: string, result: KeptResult): Promise<void> {
+    const earlier = this.forget(result.promptId);
+    this.index(place, result);
+    if (earlier !== undefined) await rm(earlier, { recursive: true, force: true });
+  }
+
+  /** Takes a result out of the index, and returns its folder. */
+  private forget(promptId: string): string | undefined {
+    const result = this.results.get(promptId);
+    if (result === undefined) return undefined;
+    const place = this.places.get(promptId);
+    this.results.delete(promptId);
+    this.places.delete(promptId);
+    this.bytes -= result.bytes;
+    for (const file of result.files) {
+      const key = fileKey(result.instance, file);
+      if (this.files.get(key)?.promptId === promptId) this.files.delete(key);
+    }
+    return place;
+  }
+
+  private index(place: string, result: KeptResult): void {
     this.results.set(result.promptId, result);
+    this.places.set(result.promptId, place);
     this.bytes += result.bytes;
     for (const file of result.files) {
       this.files.set(fileKey(result.instance, file), { promptId: result.promptId, file });
@@ -204,8 +236,9 @@ export class ResultStore {
   }
 
   /** Clients choose prompt ids, so an id is no file name. */
-  private folderOf(promptId: string): string {
-    return join(this.folder, createHash("sha256").update(promptId).digest("hex").slice(0, 40));
+  private newPlace(promptId: string): string {
+    const name = createHash("sha256").update(promptId).digest("hex").slice(0, 40);
+    return join(this.folder, `${name}-${randomUUID()}`);
   }
 }
 

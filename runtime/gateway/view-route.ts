@@ -22,26 +22,34 @@ export async function getView(exchange: Exchange, parts: GatewayParts): Promise<
   const marked = knownMark(reference.subfolder, parts);
   if (marked !== null) {
     const file = { ...reference, subfolder: marked.subfolder };
-    const kept = parts.spool.results.file(marked.instance, file);
+    const lookUp = () => parts.spool.results.file(marked.instance, file);
     const origin = parts.fleet.get(marked.instance);
-    if (origin !== undefined && (derived || kept === null)) {
+    const kept = lookUp();
+    if (kept !== null && !derived) {
+      if (await sendKeptFile(request, response, kept.path, kept.file)) return;
+      // Replaced by the same result kept again, or removed: then its instance may still have it.
+      const now = lookUp();
+      if (now !== null && (await sendKeptFile(request, response, now.path, now.file))) return;
+    }
+    if (origin !== undefined) {
       unmark(exchange, marked.subfolder);
       try {
         return await parts.passThrough.forward(request, response, origin);
       } catch (error) {
-        if (!(error instanceof UnansweredError) || kept === null) throw error;
+        if (!(error instanceof UnansweredError) || kept === null || !derived) throw error;
       }
     }
-    return kept === null ? sendEmpty(response, 404) : sendKeptFile(request, response, kept.path, kept.file);
+    if (kept !== null && derived && (await sendKeptFile(request, response, kept.path, kept.file))) return;
+    return sendEmpty(response, 404);
   }
   const upload = parts.spool.uploads.get(reference);
-  if (upload !== undefined && !derived) return sendKeptFile(request, response, upload.path, upload);
+  if (upload !== undefined && !derived && (await sendKeptFile(request, response, upload.path, upload))) return;
   const instance = await findInstance(parts, exchange, {
     excluded: new Set(),
     deadline: performance.now() + parts.holdTimeout,
   });
   if (instance === null) {
-    if (upload !== undefined) return sendKeptFile(request, response, upload.path, upload);
+    if (upload !== undefined && (await sendKeptFile(request, response, upload.path, upload))) return;
     return noInstance(response, parts, exchange.visitor.release);
   }
   if (upload !== undefined) await parts.inputs.bringFile(instance, reference);

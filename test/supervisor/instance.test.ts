@@ -3,7 +3,13 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { EnvironmentLocation } from "../../runtime/environment";
-import { type Release, type ReleaseSpec, readServiceRecords, type SupervisorClient } from "../../runtime/supervisor";
+import {
+  isPortFree,
+  type Release,
+  type ReleaseSpec,
+  readServiceRecords,
+  type SupervisorClient,
+} from "../../runtime/supervisor";
 import { brokenPlugin, workingPlugin } from "../support/stand-in-plugins";
 import {
   exitingPlugin,
@@ -214,8 +220,10 @@ describe("an instance", () => {
     await platform.endDaemon("SIGKILL");
     process.kill(first?.pid ?? 0, "SIGKILL");
     await until("it to end", () => !isLive(first?.pid ?? null));
+    // A killed process's other threads may hold its port for a moment longer.
+    await until("its port to be free", () => isPortFree(port));
     const other = createServer();
-    await new Promise<void>((resolve) => other.listen(port, "127.0.0.1", resolve));
+    await new Promise<void>((resolve, reject) => other.once("error", reject).listen(port, "127.0.0.1", resolve));
 
     const [second] = instancesOf(await untilProven(stable), stable);
 
