@@ -1,9 +1,10 @@
 import { sendEmpty, sendJson } from "./answers";
 import { ask } from "./ask";
 import { readBody } from "./body";
+import { endOf } from "./end-of-record";
 import type { Exchange } from "./exchange";
 import type { Instance } from "./instance";
-import { members, memberText } from "./json-text";
+import { members } from "./json-text";
 import { markRecord } from "./mark";
 import type { GatewayParts } from "./parts";
 import { lookAtHistory } from "./queue-look";
@@ -93,12 +94,6 @@ export async function postHistory(exchange: Exchange, parts: GatewayParts): Prom
 async function listRecords(instance: Instance, path: string): Promise<readonly (readonly [string, string])[]> {
   const text = (await ask(instance, { path, timeout: 15_000 })).body.toString("utf8");
   return members(text).map(({ key, start, end }) => [key, mark(text.slice(start, end), instance.id)] as const);
-}
-
-/** When a prompt ended: its last message's time. */
-function endOf(record: string): number {
-  const status = memberText(record, "status") ?? "";
-  return Math.max(0, ...[...status.matchAll(/"timestamp":\s*(\d+)/g)].map(([, digits]) => Number(digits)));
 }
 
 /** A record that is not JSON as it is known is passed on as it is. */

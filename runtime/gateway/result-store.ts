@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promise
 import { join } from "node:path";
 import { z } from "zod";
 import { replaceFile } from "./atomic-file";
+import { endOf } from "./end-of-record";
 import type { FileReference } from "./json-text";
 import type { Log } from "./log";
 
@@ -41,8 +42,6 @@ export interface Kept {
 /** What a result's history record and files are put into before they get their place. */
 export interface StagedResult {
   readonly folder: string;
-  /** Its place in the order by age: when copying it began, since several are copied at a time. Never the same twice. */
-  readonly endedAt: number;
   readonly files: KeptFile[];
 }
 
@@ -57,7 +56,6 @@ export class ResultStore {
   /** Files by where a client names them; the newest result that has one counts. */
   private readonly files = new Map<string, { readonly promptId: string; readonly file: KeptFile }>();
   private departures = new Map<string, number>();
-  private lastStaged = 0;
   /** Bytes of all records and files. */
   bytes = 0;
 
@@ -135,10 +133,8 @@ export class ResultStore {
 
   async stage(): Promise<StagedResult> {
     const folder = join(this.incoming, randomUUID());
-    this.lastStaged = Math.max(this.lastStaged + 1, Date.now());
-    const staged = { folder, files: [], endedAt: this.lastStaged };
     await mkdir(folder, { recursive: true });
-    return staged;
+    return { folder, files: [] };
   }
 
   async discard({ folder }: StagedResult): Promise<void> {
@@ -147,12 +143,12 @@ export class ResultStore {
 
   /** Gives a staged result its place; an earlier one of the same prompt is replaced. */
   async keep(
-    { folder, files, endedAt }: StagedResult,
+    { folder, files }: StagedResult,
     result: Pick<KeptResult, "promptId" | "instance" | "epoch" | "clients">,
     record: string,
   ): Promise<void> {
     const bytes = files.reduce((sum, file) => sum + file.bytes, Buffer.byteLength(record));
-    const kept: KeptResult = { ...result, endedAt, bytes, files };
+    const kept: KeptResult = { ...result, endedAt: endOrNow(record), bytes, files };
     await writeFile(join(folder, "record.json"), record, { mode: 0o600 });
     await writeFile(join(folder, "meta.json"), JSON.stringify(kept), { mode: 0o600 });
     const place = this.newPlace(result.promptId);
@@ -239,6 +235,16 @@ export class ResultStore {
   private newPlace(promptId: string): string {
     const name = createHash("sha256").update(promptId).digest("hex").slice(0, 40);
     return join(this.folder, `${name}-${randomUUID()}`);
+  }
+}
+
+/** Several results are copied at a time, so their age is not when their copy was complete. One that was lost has no end of its own. */
+function endOrNow(record: string): number {
+  try {
+    return endOf(record) || Date.now();
+  } catch (error) {
+    if (error instanceof SyntaxError) return Date.now();
+    throw error;
   }
 }
 
