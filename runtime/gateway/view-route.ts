@@ -23,23 +23,22 @@ export async function getView(exchange: Exchange, parts: GatewayParts): Promise<
   if (marked !== null) {
     const file = { ...reference, subfolder: marked.subfolder };
     const lookUp = () => parts.spool.results.file(marked.instance, file);
+    const sendKept = async () => {
+      const kept = lookUp();
+      return kept !== null && (await sendKeptFile(request, response, kept.path, kept.file));
+    };
+    // Twice: a result that is kept again takes another place. What was removed meanwhile its instance may still have.
+    if (!derived && ((await sendKept()) || (await sendKept()))) return;
     const origin = parts.fleet.get(marked.instance);
-    const kept = lookUp();
-    if (kept !== null && !derived) {
-      if (await sendKeptFile(request, response, kept.path, kept.file)) return;
-      // Replaced by the same result kept again, or removed: then its instance may still have it.
-      const now = lookUp();
-      if (now !== null && (await sendKeptFile(request, response, now.path, now.file))) return;
-    }
     if (origin !== undefined) {
       unmark(exchange, marked.subfolder);
       try {
         return await parts.passThrough.forward(request, response, origin);
       } catch (error) {
-        if (!(error instanceof UnansweredError) || kept === null || !derived) throw error;
+        if (!(error instanceof UnansweredError) || !derived || lookUp() === null) throw error;
       }
     }
-    if (kept !== null && derived && (await sendKeptFile(request, response, kept.path, kept.file))) return;
+    if (derived && (await sendKept())) return;
     return sendEmpty(response, 404);
   }
   const upload = parts.spool.uploads.get(reference);
