@@ -1,0 +1,50 @@
+/**
+ * What threads do, by name. A task's request and result are cloned from one thread to another, so they hold plain data, buffers and
+ * shared memory only. What may well happen, such as a file that changed meanwhile, is a result; an error ends the whole work.
+ */
+export interface ThreadTasks {
+  /** Answers with what it was given: shows that the thread is up. */
+  readonly echo: ThreadTask<string, string>;
+}
+
+export interface ThreadTask<Request, Result> {
+  readonly request: Request;
+  readonly result: Result;
+}
+
+export type TaskName = keyof ThreadTasks;
+export type RequestOf<Name extends TaskName> = ThreadTasks[Name]["request"];
+export type ResultOf<Name extends TaskName> = ThreadTasks[Name]["result"];
+
+/** A result together with the buffers in it that are handed over instead of copied. */
+export class Transferred<Result> {
+  constructor(
+    readonly result: Result,
+    readonly buffers: readonly ArrayBuffer[],
+  ) {}
+}
+
+export type TaskHandlers = {
+  readonly [Name in TaskName]: (request: RequestOf<Name>) => ResultOf<Name> | Transferred<ResultOf<Name>>;
+};
+
+/** From the owner to a thread. */
+export interface ToThread {
+  readonly id: number;
+  readonly name: TaskName;
+  readonly request: unknown;
+}
+
+/** From a thread to its owner. */
+export type FromThread =
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly error: ThreadError };
+
+/** An error as it passes between threads, where classes are lost. */
+export interface ThreadError {
+  readonly name: string;
+  readonly message: string;
+  readonly code: string | undefined;
+  readonly stack: string | undefined;
+  readonly cause: ThreadError | undefined;
+}
