@@ -1,3 +1,4 @@
+import { EntryTable, mergeTables, type NewEntry, newEntryOf } from "./entry-table";
 import type { Packer } from "./packer";
 import { compareBytes } from "./paths";
 import { sameStamp, type TreeEntry } from "./tree-entry";
@@ -24,7 +25,7 @@ export async function unchangedOrThrow({
   mode: ModelsMode;
 }): Promise<Tree> {
   let tree = found;
-  let pending: readonly TreeEntry[] = tree.entries;
+  let pending: Iterable<TreeEntry> = tree.entries;
   for (let attempt = 1; ; attempt++) {
     const missed = await packer.pack(pending);
     if (attempt === 1 && mode === "locked") await hashModels(tree.models, packer);
@@ -39,7 +40,7 @@ export async function unchangedOrThrow({
       const remark = `left out because they keep changing: ${[...gone].slice(0, 10).join(", ")}`;
       return refreshed({ ...tree, entries: kept, remarks: [...tree.remarks, remark] }, now);
     }
-    tree = { ...tree, entries: [...kept, ...unsettled].sort((a, b) => compareBytes(a.path, b.path)) };
+    tree = { ...tree, entries: mergeTables([kept, unsettled]) };
     pending = unsettled;
   }
 }
@@ -65,12 +66,14 @@ async function differences(
 ): Promise<Differences> {
   const counted = new Set<string>();
   const derived = new Set<string>();
-  for (const [entry, current] of paired(packed.entries, now.entries)) {
-    if (entry === undefined) {
+  for (const [row, currentRow] of differing(packed.entries, now.entries, missed)) {
+    const current = currentRow < 0 ? undefined : now.entries.entry(currentRow);
+    if (row < 0) {
       // Derived files that are new are part of the next snapshot.
       if (current !== undefined && matters(current)) counted.add(current.path);
       continue;
     }
+    const entry = packed.entries.entry(row);
     const { path } = entry;
     if (current !== undefined && !missed.has(path) && isSame(entry, current)) continue;
     if (current !== undefined && (await hasSameContent(entry, current, packer))) continue;
@@ -80,15 +83,31 @@ async function differences(
   return { counted: [...counted].sort(compareBytes), derived: [...derived] };
 }
 
-/** The entries of two trees that have the same path, or the one that there is. Both are sorted by path. */
-function* paired(
-  before: readonly TreeEntry[],
-  after: readonly TreeEntry[],
-): Generator<readonly [TreeEntry | undefined, TreeEntry | undefined]> {
-  for (let i = 0, j = 0; i < before.length || j < after.length; ) {
-    const [one, other] = [before[i], after[j]];
-    const order = one === undefined ? 1 : other === undefined ? -1 : compareBytes(one.path, other.path);
-    yield [order <= 0 ? one : undefined, order >= 0 ? other : undefined];
+/** The rows of two trees that are not the same in both or could not be read, by path; -1 where there is none. */
+function* differing(
+  before: EntryTable,
+  after: EntryTable,
+  missed: ReadonlySet<string>,
+): Generator<readonly [number, number]> {
+  if (missed.size === 0 && before.equals(after)) return;
+  for (const [row, other] of paired(before, after)) {
+    const same =
+      row >= 0 &&
+      other >= 0 &&
+      before.hasRecordOf(row, after, other) &&
+      before.type(row) !== "link" &&
+      !missed.has(before.path(row));
+    if (!same) yield [row, other];
+  }
+}
+
+/** The rows of two trees that have the same path, or the one that there is and -1. */
+function* paired(before: EntryTable, after: EntryTable): Generator<readonly [number, number]> {
+  const [ours, theirs] = [before.paths, after.paths];
+  for (let i = 0, j = 0; i < ours.length || j < theirs.length; ) {
+    const [one, other] = [ours[i], theirs[j]];
+    const order = one === undefined ? 1 : other === undefined ? -1 : compareBytes(one, other);
+    yield [order <= 0 ? i : -1, order >= 0 ? j : -1];
     if (order <= 0) i += 1;
     if (order >= 0) j += 1;
   }
@@ -132,9 +151,10 @@ async function hasSameContent(before: TreeEntry, current: TreeEntry, packer: Pac
 
 /** The packed entries with the times and permissions that they have now, so that a restored file is like the original. */
 function refreshed(tree: Tree, now: Tree): Tree {
-  const entries: TreeEntry[] = [];
-  for (const [entry, current] of paired(tree.entries, now.entries)) {
-    if (entry !== undefined) entries.push(current ?? entry);
+  if (tree.entries.equals(now.entries)) return tree;
+  const entries: NewEntry[] = [];
+  for (const [row, current] of paired(tree.entries, now.entries)) {
+    if (row >= 0) entries.push(newEntryOf(current < 0 ? tree.entries.entry(row) : now.entries.entry(current)));
   }
-  return { ...tree, entries };
+  return { ...tree, entries: EntryTable.of(entries) };
 }

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Contents } from "./contents";
+import type { EntryTable } from "./entry-table";
 import { relocateTarget, rootMark } from "./known-places";
 import { foldersAbove } from "./paths";
 import { isExecutable, type TreeEntry } from "./tree-entry";
@@ -33,29 +34,28 @@ export function identityOf(entries: Iterable<CountedEntry>): string {
 }
 
 /** What counts of the entries that travel, in their order. */
-export function* countedEntries(
-  entries: readonly TreeEntry[],
-  contents: Contents,
-  root: string,
-): Generator<CountedEntry> {
-  const counts = countingOf(entries);
-  for (const entry of entries) {
-    if (!counts(entry)) continue;
-    const { path, type } = entry;
-    if (type === "directory") yield { path, type, executable: false, content: "" };
-    else if (type === "link") {
-      const content = relocateTarget(entry.target, root, rootMark) ?? entry.target;
-      yield { path, type, executable: false, content };
+export function* countedEntries(entries: EntryTable, contents: Contents, root: string): Generator<CountedEntry> {
+  const folders = countedFolders(entries);
+  for (const [row, path] of entries.paths.entries()) {
+    const type = entries.type(row);
+    if (type === "directory") {
+      if (folders.has(path)) yield { path, type, executable: false, content: "" };
+      continue;
+    }
+    if (!entries.counts(row)) continue;
+    if (type === "link") {
+      const target = entries.target(row);
+      yield { path, type, executable: false, content: relocateTarget(target, root, rootMark) ?? target };
     } else {
-      const row = contents.row(path);
-      if (row === undefined) throw new Error(`${path} was not read`);
-      yield { path, type, executable: isExecutable(entry.mode), content: contents.table.identity(row) };
+      const content = contents.row(path);
+      if (content === undefined) throw new Error(`${path} was not read`);
+      yield { path, type, executable: isExecutable(entries.mode(row)), content: contents.table.identity(content) };
     }
   }
 }
 
 /** Tells which of the entries that travel count. */
-export function countingOf(entries: readonly TreeEntry[]): (entry: TreeEntry) => boolean {
+export function countingOf(entries: EntryTable): (entry: Pick<TreeEntry, "path" | "type" | "counts">) => boolean {
   const folders = countedFolders(entries);
   return ({ path, type, counts }) => (type === "directory" ? folders.has(path) : counts);
 }
@@ -64,12 +64,13 @@ export function countingOf(entries: readonly TreeEntry[]): (entry: TreeEntry) =>
  * A folder counts when something in it does, or when it is empty. One that only holds what does not count, such as byte
  * code or a log, comes and goes with that.
  */
-function countedFolders(entries: readonly TreeEntry[]): ReadonlySet<string> {
+function countedFolders(entries: EntryTable): ReadonlySet<string> {
   const counted = new Set<string>();
   let last = "";
-  for (const { path, type, counts, empty } of entries) {
-    if (!counts || (type === "directory" && !empty)) continue;
-    if (type === "directory") counted.add(path);
+  for (const [row, path] of entries.paths.entries()) {
+    const isFolder = entries.type(row) === "directory";
+    if (!entries.counts(row) || (isFolder && !entries.empty(row))) continue;
+    if (isFolder) counted.add(path);
     // What lies beside the one before has the same folders above it.
     const end = path.lastIndexOf("/");
     if (end === last.length && path.startsWith(last)) continue;

@@ -18,7 +18,8 @@ import { longestPack, stopwatch } from "./prune-wait";
 import { formatReference } from "./reference";
 import { hashedEntries, saveIndex } from "./scan";
 import { defaultIndexFile, StatIndex } from "./stat-index";
-import { surveyOf } from "./summary";
+import { identify, surveyOf } from "./summary";
+import { LazyThreads } from "./threads/lazy";
 import { ownFolder } from "./travel-rules";
 import type { PackedSnapshot, PackRequest } from "./types";
 import { walk } from "./walk";
@@ -43,6 +44,15 @@ export async function pack(request: PackRequest): Promise<PackedSnapshot> {
 }
 
 async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
+  const threads = new LazyThreads();
+  try {
+    return await packWith(threads, request);
+  } finally {
+    await threads.close();
+  }
+}
+
+async function packWith(threads: LazyThreads, request: PackRequest): Promise<PackedSnapshot> {
   const problems = [...(await checkEnvironment(request.environment)), ...storeProblems(request)];
   if (problems.length > 0) throw new InvalidInputError(problems);
   const elapsed = stopwatch();
@@ -55,11 +65,12 @@ async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
   const known = await KnownContent.load(store, marked, `${indexFile}.content`, (text) => request.progress?.(text));
   const index = StatIndex.load(indexFile, { root, parts });
 
-  const look = () => walk({ ...request, root, parts, models: mode });
+  const look = () => walk({ ...request, root, parts, models: mode, threads: threads.get });
   const found = await look();
-  await index.settle(found.entries);
+  await index.settle(found);
   const writer = new PackWriter(store, marked);
-  const total = hashedEntries(found, mode).reduce((sum, { stamp }) => sum + stamp.size, 0);
+  let total = 0;
+  for (const { stamp } of hashedEntries(found, mode)) total += stamp.size;
   const packer: Packer = new Packer({
     place: { root, parts },
     index,
@@ -70,12 +81,14 @@ async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
   });
   const tree = await unchangedOrThrow({ found, look, packer, mode }).catch((error) => {
     // What was read need not be read again when it is tried again.
-    for (const remark of saveIndex(index, "")) request.progress?.(remark);
+    for (const remark of saveIndex(index, found, mode, null)) request.progress?.(remark);
     throw error;
   });
   await writer.finish();
 
-  const survey = surveyOf({ root, parts, mode, tree, contents: packer.contents });
+  const { contents } = packer;
+  const identified = identify({ root, parts, mode, tree, contents });
+  const survey = surveyOf({ root, parts, mode, tree, identified, contents: () => contents });
   const manifest = buildManifest({ root, parts, mode, tree, survey, packer, known, writer, records: request.plugins });
   const pieces = await encodeManifest(manifest);
   const digest = hash("sha256", Buffer.concat(pieces));
@@ -87,7 +100,7 @@ async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
 
   const reference = formatReference({ store: store.location, digest });
   known.remember(digest, manifest);
-  for (const remark of saveIndex(index, parts.models)) request.progress?.(remark);
+  for (const remark of saveIndex(index, tree, mode, identified)) request.progress?.(remark);
   for (const remark of writeLastPacked(indexFile, reference, survey.counted())) request.progress?.(remark);
   return {
     reference,

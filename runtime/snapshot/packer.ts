@@ -43,7 +43,7 @@ export class Packer {
   }
 
   /** Packs files. Returns the paths of those that could not be read as the walk had found them. */
-  async pack(entries: readonly TreeEntry[]): Promise<ReadonlySet<string>> {
+  async pack(entries: Iterable<TreeEntry>): Promise<ReadonlySet<string>> {
     const missed = new Set<string>();
     for (const entry of entries) {
       if (entry.type !== "file") continue;

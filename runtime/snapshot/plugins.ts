@@ -1,9 +1,10 @@
 import { statSync } from "node:fs";
 import { isAbsolute, join, relative, resolve } from "node:path";
+import type { EntryTable } from "./entry-table";
 import { headCommit } from "./git-commit";
 import { identityOf } from "./identity";
 import type { Parts } from "./parts";
-import { below, isWithin, joinPath } from "./paths";
+import { below, isWithin, joinPath, parentOf } from "./paths";
 import type { TreeEntry } from "./tree-entry";
 import type { CountedEntry } from "./types";
 
@@ -11,18 +12,24 @@ export interface FoundPlugins {
   /** Plugin name → hash of its counted content, sorted by name. */
   readonly hashes: Readonly<Record<string, string>>;
   readonly remarks: readonly string[];
+  /** False where a plugin is a link, so that what it leads to had a say. */
+  readonly lasting: boolean;
 }
 
 /** Finds what ComfyUI will import from the plugins' folder, and what each of it is. */
 export function findPlugins(
   root: string,
   parts: Parts,
-  entries: readonly TreeEntry[],
+  entries: EntryTable,
   counted: readonly CountedEntry[],
 ): FoundPlugins {
   const remarks: string[] = [];
   const contents = new Map<string, CountedEntry[]>();
-  for (const entry of entries) {
+  let lasting = true;
+  const first = entries.lowerBound(`${parts.plugins}/`);
+  for (let row = first; row < entries.length && isWithin(entries.path(row), parts.plugins); row++) {
+    const entry = entries.entry(row);
+    if (entry.type === "link" && parentOf(entry.path) === parts.plugins) lasting = false;
     const name = pluginName(entry, root, parts);
     if (name === null) continue;
     contents.set(name, []);
@@ -34,7 +41,7 @@ export function findPlugins(
     contents.get(path.split("/", 1)[0] ?? "")?.push({ ...entry, path });
   }
   const hashes = Object.fromEntries([...contents].map(([name, content]) => [name, identityOf(content)]));
-  return { hashes: sortedByKey(hashes), remarks };
+  return { hashes: sortedByKey(hashes), remarks, lasting };
 }
 
 /** What tells a person a plugin's version; the end of it changes with any edit. */
@@ -61,11 +68,11 @@ function leadsToFile(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 }
 
-function remarksOn(name: string, entry: TreeEntry, root: string, entries: readonly TreeEntry[]): string[] {
+function remarksOn(name: string, entry: TreeEntry, root: string, entries: EntryTable): string[] {
   if (entry.type === "link") {
     const target = resolve(root, entry.path, "..", entry.target);
     const inside = relative(root, target);
-    const travels = !isAbsolute(inside) && entries.some(({ path }) => path === inside);
+    const travels = !isAbsolute(inside) && entries.rowOf(inside) >= 0;
     if (travels) return [];
     return [`the plugin ${name} is a link to ${entry.target}, which does not travel; copy the plugin into its folder`];
   }

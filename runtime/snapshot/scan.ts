@@ -5,11 +5,11 @@ import { type ContentPlace, chunkSize, FileChangedError, FileReading } from "./c
 import { Contents } from "./contents";
 import { Pace } from "./pace";
 import { partsOf } from "./parts";
-import { isWithin } from "./paths";
 import { defaultIndexFile, StatIndex } from "./stat-index";
-import { surveyOf } from "./summary";
+import { type Identified, identify, type Surveyed, surveyOf } from "./summary";
+import { LazyThreads } from "./threads/lazy";
 import type { TreeEntry } from "./tree-entry";
-import type { CountedEntry, Scan, ScanRequest } from "./types";
+import type { CountedEntry, ModelsMode, Scan, ScanRequest } from "./types";
 import { type Tree, walk } from "./walk";
 
 /** Times that a scan looks again when files change under it, before it takes the last look. */
@@ -22,52 +22,94 @@ const attempts = 3;
 export async function scan(request: ScanRequest): Promise<Scan> {
   requirePlace(request.environment);
   const root = resolve(request.environment.root);
-  const parts = partsOf(request.environment.layout);
+  const place: ContentPlace = { root, parts: partsOf(request.environment.layout) };
   const mode = request.models;
-  const index = StatIndex.load(request.index ?? defaultIndexFile(root), { root, parts });
-  const reader = new ContentReader(index, { root, parts }, request);
-  let tree: Tree;
-  for (let attempt = 1; ; attempt++) {
-    tree = await walk({ ...request, root, parts, models: mode });
-    await index.settle(tree.entries);
-    const changed = await reader.read(hashedEntries(tree, mode));
-    if (changed.size === 0) break;
-    if (attempt < attempts) continue;
-    tree = { ...tree, entries: tree.entries.filter(({ path }) => !changed.has(path)) };
-    tree = { ...tree, models: tree.models.filter(({ path }) => !changed.has(path)) };
-    tree = { ...tree, remarks: [...tree.remarks, `left out because they keep changing: ${[...changed].join(", ")}`] };
-    break;
+  const threads = new LazyThreads();
+  try {
+    const index = StatIndex.load(request.index ?? defaultIndexFile(root), place);
+    const look = () => walk({ ...request, ...place, models: mode, threads: threads.get });
+    const first = await look();
+    const known = index.identified(first, mode);
+    if (known !== null) return answer({ ...place, mode, tree: first, identified: known, index }, 0, []);
+    const { tree, reader } = await readAll({ first, look, index, place, mode, request });
+    const identified = identify({ ...place, mode, tree, contents: reader.contents });
+    const remarks = saveIndex(index, tree, mode, identified);
+    return answer({ ...place, mode, tree, identified, index, contents: reader.contents }, reader.bytesRead, remarks);
+  } finally {
+    await threads.close();
   }
-  const survey = surveyOf({ root, parts, mode, tree, contents: reader.contents });
-  const remarks = [...survey.remarks, ...saveIndex(index, parts.models)];
-  const { summary, pluginHashes } = survey;
+}
+
+function answer(
+  seen: Omit<Surveyed, "contents"> & { readonly index: StatIndex; readonly contents?: Contents },
+  bytesRead: number,
+  remarks: readonly string[],
+): Scan {
+  // Only some want to know of each file, which takes longer than all the rest of a scan that finds nothing changed.
+  let contents = seen.contents;
+  const contentsOf = () => {
+    contents ??= seen.index.contentsOf(seen.tree);
+    return contents;
+  };
+  const survey = surveyOf({ ...seen, contents: contentsOf });
   let counted: readonly CountedEntry[] | undefined;
   return {
-    summary,
-    pluginHashes,
-    // Only a comparison needs them, and they take longer than all the rest of a scan that finds nothing changed.
+    summary: survey.summary,
+    pluginHashes: survey.pluginHashes,
     get counted() {
       counted ??= [...survey.counted()];
       return counted;
     },
-    bytesRead: reader.bytesRead,
-    remarks,
+    bytesRead,
+    remarks: [...survey.remarks, ...remarks],
   };
 }
 
-/** The files whose content has to be known: all that travel, and models where they are locked. */
-export function hashedEntries(tree: Tree, mode: ScanRequest["models"]): readonly TreeEntry[] {
-  const files = tree.entries.filter(({ type }) => type === "file");
-  return mode === "locked" ? [...files, ...tree.models] : files;
+/** Finds the content of every file of a tree that does not change meanwhile. */
+async function readAll({
+  first,
+  look,
+  index,
+  place,
+  mode,
+  request,
+}: {
+  first: Tree;
+  look: () => Promise<Tree>;
+  index: StatIndex;
+  place: ContentPlace;
+  mode: ModelsMode;
+  request: ScanRequest;
+}): Promise<{ tree: Tree; reader: ContentReader }> {
+  const reader = new ContentReader(index, place, request);
+  for (let attempt = 1, tree = first; ; attempt++, tree = await look()) {
+    await index.settle(tree);
+    const changed = await reader.read(hashedEntries(tree, mode));
+    if (changed.size === 0) return { tree, reader };
+    if (attempt < attempts) continue;
+    const stays = ({ path }: TreeEntry) => !changed.has(path);
+    const remark = `left out because they keep changing: ${[...changed].join(", ")}`;
+    return {
+      tree: {
+        entries: tree.entries.filter(stays),
+        models: tree.models.filter(stays),
+        remarks: [...tree.remarks, remark],
+      },
+      reader,
+    };
+  }
 }
 
-/**
- * Keeps the index; a scan is as good without, so that a failure is a remark. What is in `unseen` stays in it although it was
- * not looked at: models in some modes, which take long to hash again.
- */
-export function saveIndex(index: StatIndex, unseen: string): string[] {
+/** The files whose content has to be known: all that travel, and models where they are locked. */
+export function* hashedEntries({ entries, models }: Tree, mode: ModelsMode): Generator<TreeEntry> {
+  for (let row = 0; row < entries.length; row++) if (entries.isFile(row)) yield entries.entry(row);
+  if (mode === "locked") yield* models;
+}
+
+/** Keeps the index; a scan is as good without, so that a failure is a remark. */
+export function saveIndex(index: StatIndex, tree: Tree, mode: ModelsMode, identified: Identified | null): string[] {
   try {
-    index.save((path) => isWithin(path, unseen));
+    index.save(tree, mode, identified?.lasting === true ? identified : null);
     return [];
   } catch (error) {
     return [`the index that makes the next scan quick could not be kept: ${(error as Error).message}`];
@@ -90,7 +132,7 @@ class ContentReader {
   }
 
   /** Finds the content of each file; returns the paths of those that changed meanwhile. */
-  async read(entries: readonly TreeEntry[]): Promise<ReadonlySet<string>> {
+  async read(entries: Iterable<TreeEntry>): Promise<ReadonlySet<string>> {
     const changed = new Set<string>();
     for (const entry of entries) {
       const known = this.#index.find(entry);

@@ -4,12 +4,16 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { replaceFile, userCacheFolder } from "./cache-files";
 import type { ContentPlace, FileContent } from "./content";
-import { type ContentExtras, ContentTable } from "./contents";
+import { type ContentExtras, Contents, ContentTable } from "./contents";
 import { DigestTable, digestSize } from "./digest-table";
+import { EntryTable, newEntryOf, recordSize } from "./entry-table";
+import type { Identified } from "./summary";
 import { ctimeInMilliseconds, ctimeOf, type Stamp, sameStamp, type TreeEntry } from "./tree-entry";
+import type { ModelsMode } from "./types";
+import type { Tree } from "./walk";
 
 /** Grows whenever an older index would be read wrongly. */
-const format = 2;
+const format = 3;
 /**
  * Milliseconds. Linux stamps files with a clock that moves every 1–10 ms: what is written within one such step after a read
  * leaves the stamp as it was. So content is trusted only when it was read later than its stamp by more than that.
@@ -20,56 +24,76 @@ const coarseClockStep = 2_000;
 
 const billion = 1_000_000_000n;
 
-/** Columns of what was noted before, a row a file, as they lie in the index's file. */
-interface Columns {
-  readonly sizes: Float64Array;
-  readonly inodes: Float64Array;
-  readonly times: Int32Array;
+/** A tree as it was last seen, with what its files hold. */
+interface Kept {
+  readonly entries: EntryTable;
+  readonly models: EntryTable;
+  /** Row of the contents for each entry and each model file, or -1 where the content is not known. */
+  readonly rows: Int32Array;
+  readonly modelRows: Int32Array;
+  /** What the whole tree is, where all of it was read. */
+  readonly identified: { readonly mode: ModelsMode; readonly as: Identified } | null;
 }
 
-/** Upper and lower half of a file's mtime and ctime. */
-const timesPerRow = 4;
-
 /**
- * Remembers the hash of each file with what its inode looked like, so that a scan reads only what changed. It is a cache: a
- * missing or damaged file costs a full read.
+ * Remembers what a tree looked like and what it held, so that a scan reads only what changed, and recognises a tree in which nothing
+ * did. It is a cache: a missing or damaged file costs a full read.
  */
 export class StatIndex {
   /** The contents that were noted or found. */
   readonly table: ContentTable;
   readonly #file: string;
   readonly #place: string;
-  /** Path → row of the table. */
-  readonly #known: Map<string, number>;
-  /** Of the rows that were read from the file. */
-  readonly #columns: Columns;
-  /** Of the rows after those. */
-  readonly #stamps: Stamp[] = [];
-  readonly #kept: number;
-  readonly #used = new Set<number>();
+  readonly #kept: Kept;
+  /** Where the last entry was found among those that were kept: they are mostly asked for in their order. */
+  #cursor = 0;
+  /** What was read by this run and can be trusted: path → row. */
+  readonly #noted = new Map<string, { readonly row: number; readonly stamp: Stamp }>();
+  /** Rows of what was read by this run too soon after it was written. */
+  readonly #untrusted = new Set<number>();
   #changed = false;
 
-  private constructor(file: string, place: string, { table, known, columns }: Kept) {
+  private constructor(file: string, place: string, table: ContentTable, kept: Kept) {
     this.#file = file;
     this.#place = place;
     this.table = table;
-    this.#kept = table.count;
-    this.#known = known;
-    this.#columns = columns;
+    this.#kept = kept;
   }
 
   /** What is noted of a file depends on where the environment and its parts are, so an index holds for those only. */
   static load(file: string, { root, parts }: ContentPlace): StatIndex {
     const place = hash("sha256", JSON.stringify([root, parts]));
-    return new StatIndex(file, place, read(file, place) ?? nothingKept());
+    const { table, kept } = read(file, place) ?? nothingKept();
+    return new StatIndex(file, place, table, kept);
+  }
+
+  /** What the whole tree is, if nothing of it has been touched since all of it was read. */
+  identified({ entries, models }: Tree, mode: ModelsMode): Identified | null {
+    const { identified } = this.#kept;
+    if (identified === null || identified.mode !== mode || !entries.equals(this.#kept.entries)) return null;
+    if (mode === "locked" && !tableOf(models).equals(this.#kept.models)) return null;
+    return identified.as;
   }
 
   /** Row of what the file held when it was last read, if nothing has touched it since. */
   find({ path, stamp }: TreeEntry): number | undefined {
-    const row = this.#known.get(path);
-    if (row === undefined || !this.#isStamp(row, stamp)) return undefined;
-    this.#used.add(row);
-    return row;
+    const noted = this.#noted.get(path);
+    if (noted !== undefined) return sameStamp(noted.stamp, stamp) ? noted.row : undefined;
+    const { entries, models, rows, modelRows } = this.#kept;
+    const row = this.#rowOf(path);
+    if (row >= 0 && entries.hasStamp(row, stamp)) return known(rows[row]);
+    const model = models.length === 0 ? -1 : models.rowOf(path);
+    return model >= 0 && models.hasStamp(model, stamp) ? known(modelRows[model]) : undefined;
+  }
+
+  /** What the files of a tree hold, as far as nothing has touched them since they were read. */
+  contentsOf({ entries, models }: Tree): Contents {
+    const contents = new Contents(this.table);
+    for (const entry of [...entries, ...models]) {
+      const row = entry.type === "file" ? this.find(entry) : undefined;
+      if (row !== undefined) contents.set(entry.path, row);
+    }
+    return contents;
   }
 
   /**
@@ -79,76 +103,89 @@ export class StatIndex {
   note({ path, stamp }: TreeEntry, content: FileContent, readAt: number): number {
     this.#changed = true;
     const row = this.table.add(content);
-    this.#stamps.push(stamp);
     const step = ctimeOf(stamp) % billion === 0n ? coarseClockStep : clockStep;
     if (ctimeOf(stamp) / 1_000_000n > readAt - step) {
-      this.#known.delete(path);
-      return row;
-    }
-    this.#known.set(path, row);
-    this.#used.add(row);
+      this.#noted.delete(path);
+      this.#untrusted.add(row);
+    } else this.#noted.set(path, { row, stamp });
     return row;
   }
 
   /** Waits, some milliseconds at most, until what was just written can be read so that its stamp can be trusted. */
-  async settle(entries: readonly TreeEntry[]): Promise<void> {
+  async settle({ entries, models }: Tree): Promise<void> {
     let newest = 0;
-    for (const { stamp } of entries) newest = Math.max(newest, ctimeInMilliseconds(stamp));
+    for (let row = 0; row < entries.length; row++) newest = Math.max(newest, entries.ctime(row));
+    for (const { stamp } of models) newest = Math.max(newest, ctimeInMilliseconds(stamp));
     const wait = Math.floor(newest) + clockStep + 1 - Date.now();
     if (wait > 0 && wait <= clockStep + 1) await delay(wait);
   }
 
-  /** Replaces the index file as a whole. Forgets files that are gone, save those that `keep` names. */
-  save(keep: (path: string) => boolean): void {
-    for (const [path, row] of this.#known) {
-      if (this.#used.has(row) || keep(path)) continue;
-      this.#known.delete(path);
-      this.#changed = true;
+  /**
+   * Replaces the index file as a whole, by a tree as it is now. Of model files that were not read this time, it keeps what it knew.
+   * `identified`: what the tree is, where all of it was read.
+   */
+  save(tree: Tree, mode: ModelsMode, identified: Identified | null): void {
+    const models = tableOf(tree.models);
+    const same =
+      !this.#changed &&
+      (identified === null) === (this.#kept.identified === null) &&
+      this.#kept.identified?.mode === (identified === null ? undefined : mode) &&
+      tree.entries.equals(this.#kept.entries) &&
+      models.equals(this.#kept.models);
+    if (!same) replaceFile(this.#file, this.#encode(tree.entries, models, mode, identified));
+  }
+
+  /** True where what was read of the whole tree can be trusted the next time. */
+  get isTrusted(): boolean {
+    return this.#untrusted.size === 0;
+  }
+
+  #rowOf(path: string): number {
+    const { entries } = this.#kept;
+    // Between two files there are folders and links, which are not asked for.
+    for (let row = this.#cursor; row < Math.min(this.#cursor + 4, entries.length); row++) {
+      if (entries.path(row) !== path) continue;
+      this.#cursor = row + 1;
+      return row;
     }
-    if (this.#changed) replaceFile(this.#file, this.#encode());
+    const row = entries.rowOf(path);
+    if (row >= 0) this.#cursor = row + 1;
+    return row;
   }
 
-  #isStamp(row: number, stamp: Stamp): boolean {
-    const later = this.#stamps[row - this.#kept];
-    if (later !== undefined) return sameStamp(later, stamp);
-    const { sizes, inodes, times } = this.#columns;
-    const at = row * timesPerRow;
-    return (
-      sizes[row] === stamp.size &&
-      times[at] === stamp.ctimeLow &&
-      times[at + 1] === stamp.ctimeHigh &&
-      times[at + 2] === stamp.mtimeLow &&
-      times[at + 3] === stamp.mtimeHigh &&
-      inodes[row] === stamp.ino
-    );
-  }
-
-  /** One line that says how much follows and what it hashes to, the columns, and a text of the rest. */
-  #encode(): Buffer {
-    const rows = this.#known.size;
-    const numbers = new Float64Array(rows * 2);
-    const times = new Int32Array(rows * timesPerRow);
-    const digests = Buffer.allocUnsafe(rows * digestSize);
-    const paths: string[] = [];
+  /** One line that says how much follows and what it hashes to, then the columns and a text of the rest. */
+  #encode(entries: EntryTable, models: EntryTable, mode: ModelsMode, identified: Identified | null): Buffer {
+    const digests = new DigestTable();
     const extras: ContentExtras[] = [];
-    for (const [path, row] of this.#known) {
-      const to = paths.push(path) - 1;
-      const later = this.#stamps[row - this.#kept];
-      numbers[to] = later?.size ?? this.#columns.sizes[row] ?? 0;
-      numbers[rows + to] = later?.ino ?? this.#columns.inodes[row] ?? 0;
-      if (later === undefined) {
-        times.set(this.#columns.times.subarray(row * timesPerRow, (row + 1) * timesPerRow), to * timesPerRow);
-      } else {
-        times.set([later.ctimeLow, later.ctimeHigh, later.mtimeLow, later.mtimeHigh], to * timesPerRow);
+    const rowsIn = (table: EntryTable) => {
+      const rows = new Int32Array(table.length).fill(-1);
+      for (let row = 0; row < table.length; row++) {
+        const found = table.isFile(row) ? this.find(table.entry(row)) : undefined;
+        if (found === undefined) continue;
+        const to = digests.add(this.table.digest(found));
+        rows[row] = to;
+        const extra = this.table.extras(found);
+        if (extra !== null) extras.push([to, ...extra]);
       }
-      digests.set(this.table.digest(row), to * digestSize);
-      const extra = this.table.extras(row);
-      if (extra !== null) extras.push([to, ...extra]);
-    }
-    const text = Buffer.from(`${JSON.stringify(extras)}\0${paths.join("\0")}`);
-    const body = Buffer.concat([Buffer.from(numbers.buffer), Buffer.from(times.buffer), digests, text]);
-    const head = JSON.stringify({ format, place: this.#place, rows, sha256: hash("sha256", body) });
-    return Buffer.concat([Buffer.from(`${head}\n`), body]);
+      return Buffer.from(rows.buffer);
+    };
+    const [rows, modelRows] = [rowsIn(entries), rowsIn(models)];
+    const rest: Rest = {
+      targets: entries.targets,
+      extras,
+      identified: identified === null || !this.isTrusted ? null : { mode, as: identified },
+    };
+    const pieces = [entries.records, models.records, rows, modelRows, digests.bytes, entries.text, models.text];
+    const body = Buffer.concat([...pieces, Buffer.from(JSON.stringify(rest))]);
+    const head: Head = {
+      format,
+      place: this.#place,
+      sha256: hash("sha256", body),
+      entries: { count: entries.length, text: entries.text.length },
+      models: { count: models.length, text: models.text.length },
+      contents: digests.count,
+    };
+    return Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), body]);
   }
 }
 
@@ -157,18 +194,41 @@ export function defaultIndexFile(root: string): string {
   return join(userCacheFolder(), "scan", hash("sha256", root).slice(0, 32));
 }
 
-interface Kept {
-  readonly table: ContentTable;
-  readonly known: Map<string, number>;
-  readonly columns: Columns;
+function tableOf(models: readonly TreeEntry[]): EntryTable {
+  return EntryTable.of(models.map(newEntryOf));
 }
 
-function nothingKept(): Kept {
-  const columns = { sizes: new Float64Array(), inodes: new Float64Array(), times: new Int32Array() };
-  return { table: new ContentTable(), known: new Map(), columns };
+function known(row: number | undefined): number | undefined {
+  return row === undefined || row < 0 ? undefined : row;
 }
 
-function read(file: string, place: string): Kept | null {
+interface Head {
+  readonly format: number;
+  readonly place: string;
+  readonly sha256: string;
+  readonly entries: { readonly count: number; readonly text: number };
+  readonly models: { readonly count: number; readonly text: number };
+  readonly contents: number;
+}
+
+interface Rest {
+  readonly targets: readonly string[];
+  readonly extras: readonly ContentExtras[];
+  readonly identified: Kept["identified"];
+}
+
+function nothingKept(): { table: ContentTable; kept: Kept } {
+  const kept: Kept = {
+    entries: EntryTable.of([]),
+    models: EntryTable.of([]),
+    rows: new Int32Array(),
+    modelRows: new Int32Array(),
+    identified: null,
+  };
+  return { table: new ContentTable(), kept };
+}
+
+function read(file: string, place: string): { table: ContentTable; kept: Kept } | null {
   let bytes: Buffer;
   try {
     bytes = readFileSync(file);
@@ -177,11 +237,10 @@ function read(file: string, place: string): Kept | null {
   }
   const end = bytes.indexOf(10);
   const body = bytes.subarray(end + 1);
-  let rows: number;
+  let head: Head;
   try {
-    const head = JSON.parse(bytes.toString("utf8", 0, Math.max(end, 0))) as Record<string, unknown>;
+    head = JSON.parse(bytes.toString("utf8", 0, Math.max(end, 0))) as Head;
     if (head.format !== format || head.place !== place || head.sha256 !== hash("sha256", body)) return null;
-    rows = head.rows as number;
   } catch {
     return null; // Damaged; the hash above covers everything below.
   }
@@ -192,14 +251,21 @@ function read(file: string, place: string): Kept | null {
     at += size;
     return body.buffer.slice(start, start + size) as ArrayBuffer;
   };
-  const columns = {
-    sizes: new Float64Array(take(rows * 8)),
-    inodes: new Float64Array(take(rows * 8)),
-    times: new Int32Array(take(rows * timesPerRow * 4)),
+  const { entries, models, contents } = head;
+  const records = take(entries.count * recordSize);
+  const modelRecords = take(models.count * recordSize);
+  const rows = new Int32Array(take(entries.count * 4));
+  const modelRows = new Int32Array(take(models.count * 4));
+  const digests = new DigestTable(Buffer.from(take(contents * digestSize)));
+  const text = take(entries.text);
+  const modelText = take(models.text);
+  const { targets, extras, identified } = JSON.parse(body.toString("utf8", at)) as Rest;
+  const kept: Kept = {
+    entries: new EntryTable({ count: entries.count, records, text, targets }),
+    models: new EntryTable({ count: models.count, records: modelRecords, text: modelText, targets: [] }),
+    rows,
+    modelRows,
+    identified,
   };
-  const digests = new DigestTable(Buffer.from(take(rows * digestSize)));
-  const [extras = "[]", ...paths] = body.toString("utf8", at).split("\0");
-  const known = new Map<string, number>();
-  if (rows > 0) for (const [row, path] of paths.entries()) known.set(path, row);
-  return { table: new ContentTable(digests, JSON.parse(extras) as ContentExtras[]), known, columns };
+  return { table: new ContentTable(digests, extras), kept };
 }

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Contents } from "./contents";
+import { EntryTable, newEntryOf } from "./entry-table";
 import { type Distribution, insidePackages, type VirtualEnvironment } from "./facts";
 import { countedEntries, IdentityHash } from "./identity";
 import type { Parts } from "./parts";
@@ -23,58 +24,89 @@ export interface Survey {
   readonly remarks: readonly string[];
 }
 
-export interface Surveyed {
+/** What follows from a tree and its contents alone, as JSON can hold it: it stays true as long as those do. */
+export interface Identified extends Pick<EnvironmentSummary, "id" | "distributions" | "comfyui" | "files" | "bytes"> {
+  /** Sorted by name; `project` is the version that its pyproject.toml says. */
+  readonly plugins: readonly { readonly name: string; readonly hash: string; readonly project: string | null }[];
+  readonly pluginRemarks: readonly string[];
+  readonly configuration: VirtualEnvironment | null;
+  readonly cuda: string | null;
+  /** False where something outside of the tree had a say. */
+  readonly lasting: boolean;
+}
+
+interface Seen {
   readonly root: string;
   readonly parts: Parts;
   readonly mode: ModelsMode;
   readonly tree: Tree;
-  /** Content of every file that travels, and of the models where they count. */
-  readonly contents: Contents;
 }
 
-export function surveyOf({ root, parts, mode, tree, contents }: Surveyed): Survey {
+export interface Surveyed extends Seen {
+  readonly identified: Identified;
+  readonly contents: () => Contents;
+}
+
+/** Finds out what a tree is. */
+export function identify({ root, parts, mode, tree, contents }: Seen & { readonly contents: Contents }): Identified {
   const { entries } = tree;
   const facts = new Facts(contents);
-  const counted = () =>
-    mode === "locked" ? withLocks(tree, contents, root) : countedEntries(tree.entries, contents, root);
   const identity = new IdentityHash();
   const inPlugins: CountedEntry[] = [];
-  for (const entry of counted()) {
+  for (const entry of countedIn({ root, mode, tree }, contents)) {
     identity.add(entry);
     if (isWithin(entry.path, parts.plugins)) inPlugins.push(entry);
   }
-  const { hashes, remarks } = findPlugins(root, parts, entries, inPlugins);
-  const configuration = facts.get<VirtualEnvironment>(joinPath(parts.dependencies, "pyvenv.cfg"));
-  const interpreter = interpreterOf(join(root, parts.dependencies), configuration);
-  const plugins = Object.entries(hashes).map(([name, hash]) => {
-    const project = facts.get<string>(`${joinPath(parts.plugins, name)}/pyproject.toml`);
-    return [name, pluginVersion(root, parts, name, project, hash)] as const;
-  });
-  const summary: EnvironmentSummary = {
+  const { hashes, remarks, lasting } = findPlugins(root, parts, entries, inPlugins);
+  let bytes = 0;
+  for (let row = 0; row < entries.length; row++) if (entries.isFile(row)) bytes += entries.size(row);
+  return {
     id: identity.digest(),
-    plugins: Object.fromEntries(plugins),
+    plugins: Object.entries(hashes).map(([name, hash]) => {
+      return { name, hash, project: facts.get<string>(`${joinPath(parts.plugins, name)}/pyproject.toml`) };
+    }),
+    pluginRemarks: remarks,
     distributions: distributions(entries, facts, parts),
-    python: interpreter.version,
+    configuration: facts.get<VirtualEnvironment>(joinPath(parts.dependencies, "pyvenv.cfg")),
     comfyui:
       facts.get<string>(joinPath(parts.comfyui, "comfyui_version.py")) ??
       facts.get<string>(joinPath(parts.comfyui, "pyproject.toml")) ??
       "unknown",
-    files: entries.length,
-    bytes: entries.reduce((sum, { type, stamp }) => sum + (type === "file" ? stamp.size : 0), 0),
-  };
-  return {
-    summary,
-    counted,
-    pluginHashes: hashes,
-    interpreter,
     cuda: torchCuda(entries, facts, parts),
-    models: tree.models.map((entry) => modelFile(entry, parts, contents)),
-    remarks: [...tree.remarks, ...remarks],
+    files: entries.length,
+    bytes,
+    lasting,
   };
 }
 
+/** What is known of an environment, with what is found beside its tree: the commits of plugins and the interpreter. */
+export function surveyOf({ root, parts, mode, tree, identified, contents }: Surveyed): Survey {
+  const { id, plugins, distributions, comfyui, files, bytes, configuration, cuda, pluginRemarks } = identified;
+  const interpreter = interpreterOf(join(root, parts.dependencies), configuration);
+  const versions = plugins.map(({ name, hash, project }) => {
+    return [name, pluginVersion(root, parts, name, project, hash)] as const;
+  });
+  const python = interpreter.version;
+  return {
+    summary: { id, plugins: Object.fromEntries(versions), distributions, python, comfyui, files, bytes },
+    counted: () => countedIn({ root, mode, tree }, contents()),
+    pluginHashes: Object.fromEntries(plugins.map(({ name, hash }) => [name, hash])),
+    interpreter,
+    cuda,
+    models: tree.models.map((entry) => modelFile(entry, parts, mode === "referenced" ? null : contents())),
+    remarks: [...tree.remarks, ...pluginRemarks],
+  };
+}
+
+function countedIn({ root, mode, tree }: Omit<Seen, "parts">, contents: Contents): Iterable<CountedEntry> {
+  return mode === "locked" ? withLocks(tree, contents, root) : countedEntries(tree.entries, contents, root);
+}
+
 function withLocks({ entries, models }: Tree, contents: Contents, root: string): readonly CountedEntry[] {
-  const counted = [...countedEntries(entries, contents, root), ...countedEntries(models.map(asLock), contents, root)];
+  const counted = [
+    ...countedEntries(entries, contents, root),
+    ...countedEntries(EntryTable.of(models.map(asLock).map(newEntryOf)), contents, root),
+  ];
   return counted.sort((a, b) => compareBytes(a.path, b.path));
 }
 
@@ -97,15 +129,15 @@ function asLock(entry: TreeEntry): TreeEntry {
   return { ...entry, mode: 0o644, counts: true };
 }
 
-function modelFile({ path, stamp }: TreeEntry, parts: Parts, contents: Contents): ModelFile {
+function modelFile({ path, stamp }: TreeEntry, parts: Parts, contents: Contents | null): ModelFile {
   const file = { path: path.slice(parts.models.length + 1), size: stamp.size };
-  const content = contents.get(path);
+  const content = contents?.get(path);
   return content === undefined ? file : { ...file, sha256: content.sha256 };
 }
 
-function distributions(entries: readonly TreeEntry[], facts: Facts, parts: Parts): Readonly<Record<string, string>> {
+function distributions(entries: EntryTable, facts: Facts, parts: Parts): Readonly<Record<string, string>> {
   const found: Record<string, string> = {};
-  for (const { path } of entries) {
+  for (const path of entries.paths) {
     if (!/(\/METADATA|\.egg-info|\/PKG-INFO)$/.test(path)) continue;
     const inside = insidePackages(path, parts);
     if (inside === null || !/^[^/]+\.(dist-info\/METADATA|egg-info|egg-info\/PKG-INFO)$/.test(inside)) continue;
@@ -115,9 +147,9 @@ function distributions(entries: readonly TreeEntry[], facts: Facts, parts: Parts
   return sortedByKey(found);
 }
 
-function torchCuda(entries: readonly TreeEntry[], facts: Facts, parts: Parts): string | null {
-  const version = entries.find(
-    ({ path }) => path.endsWith("/torch/version.py") && insidePackages(path, parts) === "torch/version.py",
+function torchCuda({ paths }: EntryTable, facts: Facts, parts: Parts): string | null {
+  const version = paths.find(
+    (path) => path.endsWith("/torch/version.py") && insidePackages(path, parts) === "torch/version.py",
   );
-  return version === undefined ? null : facts.get<string>(version.path);
+  return version === undefined ? null : facts.get<string>(version);
 }

@@ -108,7 +108,7 @@ export class TravelRules {
   }
 
   static of(root: string, parts: Parts): TravelRules {
-    return new TravelRules(parts, readIfThere(join(root, ignoreFile)));
+    return new TravelRules(parts, readOwnRules(root));
   }
 
   /** `part` is the innermost part that the path is in. Roots of parts are not asked about: they always travel. */
@@ -153,9 +153,10 @@ function isDerived(name: string, isFolder: boolean, part: Part): boolean {
   return name.endsWith(".pyc");
 }
 
-function readIfThere(path: string): string | null {
+/** The text of an environment's {@link ignoreFile}, or null where there is none. */
+export function readOwnRules(root: string): string | null {
   try {
-    return readFileSync(path, "utf8");
+    return readFileSync(join(root, ignoreFile), "utf8");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
     throw error;

@@ -36,7 +36,8 @@ export interface TreeEntry {
 /** Reads a 64-bit integer as two of 32 bits without arithmetic on big integers. */
 const whole = new BigInt64Array(2);
 const halves = new Int32Array(whole.buffer);
-const [low, high] = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1 ? [0, 1] : [1, 0];
+/** Which half of a 64-bit integer is the lower and which the upper one, as they lie in memory. */
+export const [low, high] = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1 ? ([0, 1] as const) : ([1, 0] as const);
 
 export function stampOf({
   size,

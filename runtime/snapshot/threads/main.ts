@@ -1,6 +1,8 @@
 // The program of the threads that scan, pack and restore.
 import { serveTasks } from "./serve";
+import { walkFolder } from "./walk";
 
 serveTasks({
   echo: (text) => text,
+  walk: walkFolder,
 });

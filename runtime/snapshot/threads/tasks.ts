@@ -1,3 +1,6 @@
+import type { WalkedFolder } from "../folder-walk";
+import type { FolderTask } from "./walk";
+
 /**
  * What threads do, by name. A task's request and result are cloned from one thread to another, so they hold plain data, buffers and
  * shared memory only. What may well happen, such as a file that changed meanwhile, is a result; an error ends the whole work.
@@ -5,6 +8,8 @@
 export interface ThreadTasks {
   /** Answers with what it was given: shows that the thread is up. */
   readonly echo: ThreadTask<string, string>;
+  /** Looks through a folder. */
+  readonly walk: ThreadTask<FolderTask, WalkedFolder>;
 }
 
 export interface ThreadTask<Request, Result> {
