@@ -8,7 +8,7 @@ import {
   type ModelsMode,
   readCounted,
   readHead,
-  scan,
+  scanCounted,
 } from "../snapshot";
 import {
   absoluteReference,
@@ -38,7 +38,7 @@ export async function explainScan(
   const environment = environmentFrom(folder, cwd, options, head.layout);
   const models = options.models ?? head.models.mode;
   remarkOnSettings({ environment, models }, { layout: head.layout, models: head.models.mode }, output);
-  const scanned = await scan({ environment, models, progress: output.progress, signal });
+  const scanned = await scanCounted({ environment, models, progress: output.progress, signal });
   for (const remark of scanned.remarks) output.remark(remark);
   const changed = scanned.summary.id !== head.summary.id;
   const versions = versionChanges(head.summary, scanned.summary);

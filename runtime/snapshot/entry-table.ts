@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { compareBytes } from "./paths";
 import { ctimeOf, high, low, mtimeOf, type Stamp, sameStamp, type TreeEntry } from "./tree-entry";
@@ -14,10 +15,10 @@ const flag = { type: 3, counts: 4, followed: 8, empty: 16 };
 /** A table as it passes between threads and is kept in a file. */
 export interface TableData {
   readonly count: number;
-  /** {@link recordSize} bytes for each entry. */
-  readonly records: ArrayBuffer;
+  /** {@link recordSize} bytes for each entry, at a multiple of 8 in their memory. */
+  readonly records: Uint8Array<ArrayBuffer>;
   /** The paths in UTF-8, each ended by a NUL. */
-  readonly text: ArrayBuffer;
+  readonly text: Uint8Array<ArrayBuffer>;
   /** Where the links lead, in their order. */
   readonly targets: readonly string[];
 }
@@ -40,8 +41,8 @@ export function newEntryOf({ stamp, ...entry }: TreeEntry): NewEntry {
  */
 export class EntryTable implements Iterable<TreeEntry> {
   readonly length: number;
-  readonly records: Buffer;
-  readonly text: Buffer;
+  readonly records: Buffer<ArrayBuffer>;
+  readonly text: Buffer<ArrayBuffer>;
   readonly targets: readonly string[];
   readonly #doubles: Float64Array;
   readonly #integers: Int32Array;
@@ -52,12 +53,13 @@ export class EntryTable implements Iterable<TreeEntry> {
 
   constructor({ count, records, text, targets }: TableData) {
     this.length = count;
-    this.records = Buffer.from(records);
-    this.text = Buffer.from(text);
+    const { buffer, byteOffset, length } = records;
+    this.records = Buffer.from(buffer, byteOffset, length);
+    this.text = Buffer.from(text.buffer, text.byteOffset, text.length);
     this.targets = targets;
-    this.#doubles = new Float64Array(records);
-    this.#integers = new Int32Array(records);
-    this.#shorts = new Uint16Array(records);
+    this.#doubles = new Float64Array(buffer, byteOffset, length / 8);
+    this.#integers = new Int32Array(buffer, byteOffset, length / 4);
+    this.#shorts = new Uint16Array(buffer, byteOffset, length / 2);
   }
 
   static of(entries: Iterable<NewEntry>): EntryTable {
@@ -75,6 +77,13 @@ export class EntryTable implements Iterable<TreeEntry> {
       this.targets.length === other.targets.length &&
       this.targets.every((target, number) => target === other.targets[number])
     );
+  }
+
+  /** SHA-256 of all of it, 64 hex digits: tables are equal when theirs are. */
+  fingerprint(): string {
+    const sizes = [this.records.length, this.text.length];
+    const rest = JSON.stringify([sizes, this.targets]);
+    return createHash("sha256").update(rest).update(this.records).update(this.text).digest("hex");
   }
 
   /** All paths, in order. */
@@ -165,6 +174,15 @@ export class EntryTable implements Iterable<TreeEntry> {
     return sameStamp(this.stamp(row), stamp);
   }
 
+  /** True where a row's stamp is that of a row of another table. */
+  hasStampOf(row: number, other: EntryTable, otherRow: number): boolean {
+    const [here, there] = [row * integers, otherRow * integers];
+    for (let number = 0; number < at.mode / 2; number++) {
+      if (this.#integers[here + number] !== other.#integers[there + number]) return false;
+    }
+    return true;
+  }
+
   /** True where everything but the path and a link's target is that of a row of another table. */
   hasRecordOf(row: number, other: EntryTable, otherRow: number): boolean {
     const [here, there] = [row * recordSize, otherRow * recordSize];
@@ -187,6 +205,8 @@ export class EntryTable implements Iterable<TreeEntry> {
   }
 
   *[Symbol.iterator](): Generator<TreeEntry> {
+    // Names of all at once share their memory.
+    void this.paths;
     for (let row = 0; row < this.length; row++) yield this.entry(row);
   }
 
@@ -214,6 +234,11 @@ export class EntryTable implements Iterable<TreeEntry> {
     return row < this.length && this.path(row) === path ? row : -1;
   }
 
+  /** Frees its memory. It must not be used any more. */
+  release(): void {
+    release(dataOf(this));
+  }
+
   private flags(row: number): number {
     return this.records[row * recordSize + at.flags] ?? 0;
   }
@@ -222,14 +247,24 @@ export class EntryTable implements Iterable<TreeEntry> {
 /** Builds a table out of entries in the order of their paths. */
 export class EntryTableBuilder {
   #count = 0;
-  #records = new ArrayBuffer(recordSize * 256);
-  #doubles = new Float64Array(this.#records);
-  #longs = new BigInt64Array(this.#records);
-  #shorts = new Uint16Array(this.#records);
-  #bytes = new Uint8Array(this.#records);
-  #text = Buffer.allocUnsafeSlow(16 * 1024);
+  #records: ArrayBuffer;
+  #doubles: Float64Array;
+  #longs: BigInt64Array;
+  #shorts: Uint16Array;
+  #bytes: Uint8Array<ArrayBuffer>;
+  #text: Buffer<ArrayBuffer>;
   #textBytes = 0;
   readonly #targets: string[] = [];
+
+  /** `room`: rows and bytes of text that are expected. With just those, nothing is copied in the end. */
+  constructor(room: { readonly rows: number; readonly text: number } = { rows: 256, text: 16 * 1024 }) {
+    this.#records = new ArrayBuffer(room.rows * recordSize);
+    this.#doubles = new Float64Array(this.#records);
+    this.#longs = new BigInt64Array(this.#records);
+    this.#shorts = new Uint16Array(this.#records);
+    this.#bytes = new Uint8Array(this.#records);
+    this.#text = Buffer.allocUnsafeSlow(room.text);
+  }
 
   /** Rows, bytes of text and links so far. */
   get place(): TablePlace {
@@ -259,9 +294,9 @@ export class EntryTableBuilder {
     const bytes = (to.row - from.row) * recordSize;
     const end = this.#count * recordSize + bytes;
     if (end > this.#records.byteLength) this.#grow(end);
-    this.#bytes.set(new Uint8Array(records, from.row * recordSize, bytes), this.#count * recordSize);
+    this.#bytes.set(records.subarray(from.row * recordSize, from.row * recordSize + bytes), this.#count * recordSize);
     this.#reserve(to.text - from.text);
-    this.#text.set(new Uint8Array(text, from.text, to.text - from.text), this.#textBytes);
+    this.#text.set(text.subarray(from.text, to.text), this.#textBytes);
     this.#textBytes += to.text - from.text;
     for (let link = from.link; link < to.link; link++) this.#targets.push(targets[link] ?? "");
     this.#count += to.row - from.row;
@@ -270,8 +305,8 @@ export class EntryTableBuilder {
   data(): TableData {
     return {
       count: this.#count,
-      records: this.#records.slice(0, this.#count * recordSize),
-      text: this.#text.buffer.slice(0, this.#textBytes) as ArrayBuffer,
+      records: firstOf(this.#bytes, this.#count * recordSize),
+      text: firstOf(this.#text, this.#textBytes),
       targets: this.#targets,
     };
   }
@@ -304,6 +339,11 @@ export class EntryTableBuilder {
   }
 }
 
+/** Frees the memory of a table that is not used any more, instead of leaving it to the collector, which may wait long. */
+export function release({ records, text }: Pick<TableData, "records" | "text">): void {
+  for (const { buffer } of [records, text]) if (buffer.byteLength > 0) buffer.transfer(0);
+}
+
 /** A place between two rows: how many rows, bytes of text and links are before it. */
 export interface TablePlace {
   readonly row: number;
@@ -313,7 +353,8 @@ export interface TablePlace {
 
 /** Joins tables none of whose paths are in another one, each sorted, into one that is. */
 export function mergeTables(tables: readonly EntryTable[]): EntryTable {
-  const builder = new EntryTableBuilder();
+  const sum = (sizeOf: (table: EntryTable) => number) => tables.reduce((total, table) => total + sizeOf(table), 0);
+  const builder = new EntryTableBuilder({ rows: sum(({ length }) => length), text: sum(({ text }) => text.length) });
   const streams = tables
     .filter(({ length }) => length > 0)
     .map((table) => ({ table, place: start, path: table.path(0) }));
@@ -341,10 +382,10 @@ function placeOf(table: EntryTable, row: number, before: TablePlace): TablePlace
 }
 
 function dataOf({ length, records, text, targets }: EntryTable): TableData {
-  return { count: length, records: wholeBuffer(records), text: wholeBuffer(text), targets };
+  return { count: length, records, text, targets };
 }
 
-/** The memory of a buffer that is all of it. */
-function wholeBuffer({ buffer }: Buffer): ArrayBuffer {
-  return buffer as ArrayBuffer;
+/** The first bytes, in memory of their own. */
+function firstOf(memory: Uint8Array<ArrayBuffer>, bytes: number): Uint8Array<ArrayBuffer> {
+  return memory.length === bytes ? new Uint8Array(memory.buffer) : new Uint8Array(memory.buffer.slice(0, bytes));
 }

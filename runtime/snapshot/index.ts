@@ -10,7 +10,7 @@ export { listSnapshots, readCounted, readHead } from "./read";
 export { formatReference, parseReference } from "./reference";
 export { restore } from "./restore";
 export type { Protection, Retention } from "./retention";
-export { scan } from "./scan";
+export { scan, scanCounted } from "./scan";
 export * from "./types";
 export { verify } from "./verify";
 export { type StoreVerification, type VerifyStoreRequest, verifyStore } from "./verify-store";

@@ -67,7 +67,7 @@ async function packWith(threads: LazyThreads, request: PackRequest): Promise<Pac
 
   const look = () => walk({ ...request, root, parts, models: mode, threads: threads.get });
   const found = await look();
-  await index.settle(found);
+  await index.begin(found);
   const writer = new PackWriter(store, marked);
   let total = 0;
   for (const { stamp } of hashedEntries(found, mode)) total += stamp.size;
@@ -88,7 +88,7 @@ async function packWith(threads: LazyThreads, request: PackRequest): Promise<Pac
 
   const { contents } = packer;
   const identified = identify({ root, parts, mode, tree, contents });
-  const survey = surveyOf({ root, parts, mode, tree, identified, contents: () => contents });
+  const survey = surveyOf({ root, parts, mode, tree, identified, contents });
   const manifest = buildManifest({ root, parts, mode, tree, survey, packer, known, writer, records: request.plugins });
   const pieces = await encodeManifest(manifest);
   const digest = hash("sha256", Buffer.concat(pieces));

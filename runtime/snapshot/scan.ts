@@ -6,10 +6,10 @@ import { Contents } from "./contents";
 import { Pace } from "./pace";
 import { partsOf } from "./parts";
 import { defaultIndexFile, StatIndex } from "./stat-index";
-import { type Identified, identify, type Surveyed, surveyOf } from "./summary";
+import { type Identified, identify, type Survey, type Surveyed, surveyOf } from "./summary";
 import { LazyThreads } from "./threads/lazy";
 import type { TreeEntry } from "./tree-entry";
-import type { CountedEntry, ModelsMode, Scan, ScanRequest } from "./types";
+import type { CountedScan, ModelsMode, Scan, ScanRequest } from "./types";
 import { type Tree, walk } from "./walk";
 
 /** Times that a scan looks again when files change under it, before it takes the last look. */
@@ -20,6 +20,24 @@ const attempts = 3;
  * `InvalidInputError` when its root or layout are not usable.
  */
 export async function scan(request: ScanRequest): Promise<Scan> {
+  const { survey, bytesRead, remarks } = await lookThrough(request, false);
+  const { summary, pluginHashes } = survey;
+  return { summary, pluginHashes, bytesRead, remarks };
+}
+
+/** As {@link scan}, with all that counts, which takes longer. */
+export async function scanCounted(request: ScanRequest): Promise<CountedScan> {
+  const { survey, bytesRead, remarks } = await lookThrough(request, true);
+  const { summary, pluginHashes } = survey;
+  return { summary, pluginHashes, bytesRead, remarks, counted: [...survey.counted()] };
+}
+
+interface Looked extends Pick<Scan, "bytesRead" | "remarks"> {
+  readonly survey: Survey;
+}
+
+/** `contents`: whether what each file holds has to be known, also where nothing changed. */
+async function lookThrough(request: ScanRequest, contents: boolean): Promise<Looked> {
   requirePlace(request.environment);
   const root = resolve(request.environment.root);
   const place: ContentPlace = { root, parts: partsOf(request.environment.layout) };
@@ -29,40 +47,20 @@ export async function scan(request: ScanRequest): Promise<Scan> {
     const index = StatIndex.load(request.index ?? defaultIndexFile(root), place);
     const look = () => walk({ ...request, ...place, models: mode, threads: threads.get });
     const first = await look();
-    const known = index.identified(first, mode);
-    if (known !== null) return answer({ ...place, mode, tree: first, identified: known, index }, 0, []);
+    const known = contents ? null : index.identified(first, mode);
+    if (known !== null) return answer({ ...place, mode, tree: first, identified: known, contents: null }, 0, []);
     const { tree, reader } = await readAll({ first, look, index, place, mode, request });
-    const identified = identify({ ...place, mode, tree, contents: reader.contents });
+    const identified = index.identified(tree, mode) ?? identify({ ...place, mode, tree, contents: reader.contents });
     const remarks = saveIndex(index, tree, mode, identified);
-    return answer({ ...place, mode, tree, identified, index, contents: reader.contents }, reader.bytesRead, remarks);
+    return answer({ ...place, mode, tree, identified, contents: reader.contents }, reader.bytesRead, remarks);
   } finally {
     await threads.close();
   }
 }
 
-function answer(
-  seen: Omit<Surveyed, "contents"> & { readonly index: StatIndex; readonly contents?: Contents },
-  bytesRead: number,
-  remarks: readonly string[],
-): Scan {
-  // Only some want to know of each file, which takes longer than all the rest of a scan that finds nothing changed.
-  let contents = seen.contents;
-  const contentsOf = () => {
-    contents ??= seen.index.contentsOf(seen.tree);
-    return contents;
-  };
-  const survey = surveyOf({ ...seen, contents: contentsOf });
-  let counted: readonly CountedEntry[] | undefined;
-  return {
-    summary: survey.summary,
-    pluginHashes: survey.pluginHashes,
-    get counted() {
-      counted ??= [...survey.counted()];
-      return counted;
-    },
-    bytesRead,
-    remarks: [...survey.remarks, ...remarks],
-  };
+function answer(seen: Surveyed, bytesRead: number, remarks: readonly string[]): Looked {
+  const survey = surveyOf(seen);
+  return { survey, bytesRead, remarks: [...survey.remarks, ...remarks] };
 }
 
 /** Finds the content of every file of a tree that does not change meanwhile. */
@@ -83,7 +81,7 @@ async function readAll({
 }): Promise<{ tree: Tree; reader: ContentReader }> {
   const reader = new ContentReader(index, place, request);
   for (let attempt = 1, tree = first; ; attempt++, tree = await look()) {
-    await index.settle(tree);
+    await index.begin(tree);
     const changed = await reader.read(hashedEntries(tree, mode));
     if (changed.size === 0) return { tree, reader };
     if (attempt < attempts) continue;
@@ -102,6 +100,7 @@ async function readAll({
 
 /** The files whose content has to be known: all that travel, and models where they are locked. */
 export function* hashedEntries({ entries, models }: Tree, mode: ModelsMode): Generator<TreeEntry> {
+  void entries.paths; // All at once share their memory.
   for (let row = 0; row < entries.length; row++) if (entries.isFile(row)) yield entries.entry(row);
   if (mode === "locked") yield* models;
 }

@@ -1,19 +1,24 @@
 import { hash } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { replaceFile, userCacheFolder } from "./cache-files";
+import { userCacheFolder } from "./cache-files";
 import type { ContentPlace, FileContent } from "./content";
-import { type ContentExtras, Contents, ContentTable } from "./contents";
-import { DigestTable, digestSize } from "./digest-table";
-import { EntryTable, newEntryOf, recordSize } from "./entry-table";
+import type { ContentTable } from "./contents";
+import { EntryTable, newEntryOf } from "./entry-table";
+import { compareBytes } from "./paths";
+import {
+  type IndexHead,
+  type KeptTree,
+  nothingKept,
+  readIndexBody,
+  readIndexHead,
+  writeIndex,
+} from "./stat-index-file";
 import type { Identified } from "./summary";
 import { ctimeInMilliseconds, ctimeOf, type Stamp, sameStamp, type TreeEntry } from "./tree-entry";
 import type { ModelsMode } from "./types";
 import type { Tree } from "./walk";
 
-/** Grows whenever an older index would be read wrongly. */
-const format = 3;
 /**
  * Milliseconds. Linux stamps files with a clock that moves every 1–10 ms: what is written within one such step after a read
  * leaves the stamp as it was. So content is trusted only when it was read later than its stamp by more than that.
@@ -24,15 +29,10 @@ const coarseClockStep = 2_000;
 
 const billion = 1_000_000_000n;
 
-/** A tree as it was last seen, with what its files hold. */
-interface Kept {
+/** Entries and, for each, the row of its content, or -1 where that is not known. */
+interface Known {
   readonly entries: EntryTable;
-  readonly models: EntryTable;
-  /** Row of the contents for each entry and each model file, or -1 where the content is not known. */
   readonly rows: Int32Array;
-  readonly modelRows: Int32Array;
-  /** What the whole tree is, where all of it was read. */
-  readonly identified: { readonly mode: ModelsMode; readonly as: Identified } | null;
 }
 
 /**
@@ -40,60 +40,67 @@ interface Kept {
  * did. It is a cache: a missing or damaged file costs a full read.
  */
 export class StatIndex {
-  /** The contents that were noted or found. */
-  readonly table: ContentTable;
   readonly #file: string;
   readonly #place: string;
-  readonly #kept: Kept;
-  /** Where the last entry was found among those that were kept: they are mostly asked for in their order. */
+  readonly #head: IndexHead | null;
+  /** Read when it is first wanted: a tree in which nothing changed is recognised without. */
+  #read: KeptTree | undefined;
+  /** The tree that is being looked through, and its models. */
+  #tree: Known | undefined;
+  #models: Known | undefined;
+  /** What was read of files that are not, or not so, in the tree. */
+  readonly #others = new Map<string, { readonly row: number; readonly stamp: Stamp }>();
+  /** Where the last entry was found: they are mostly asked for in their order. */
   #cursor = 0;
-  /** What was read by this run and can be trusted: path → row. */
-  readonly #noted = new Map<string, { readonly row: number; readonly stamp: Stamp }>();
-  /** Rows of what was read by this run too soon after it was written. */
-  readonly #untrusted = new Set<number>();
   #changed = false;
 
-  private constructor(file: string, place: string, table: ContentTable, kept: Kept) {
+  private constructor(file: string, place: string) {
     this.#file = file;
     this.#place = place;
-    this.table = table;
-    this.#kept = kept;
+    this.#head = readIndexHead(file, place);
   }
 
   /** What is noted of a file depends on where the environment and its parts are, so an index holds for those only. */
   static load(file: string, { root, parts }: ContentPlace): StatIndex {
-    const place = hash("sha256", JSON.stringify([root, parts]));
-    const { table, kept } = read(file, place) ?? nothingKept();
-    return new StatIndex(file, place, table, kept);
+    return new StatIndex(file, hash("sha256", JSON.stringify([root, parts])));
+  }
+
+  /** The contents that were noted or found. */
+  get table(): ContentTable {
+    return this.#kept.table;
   }
 
   /** What the whole tree is, if nothing of it has been touched since all of it was read. */
   identified({ entries, models }: Tree, mode: ModelsMode): Identified | null {
-    const { identified } = this.#kept;
-    if (identified === null || identified.mode !== mode || !entries.equals(this.#kept.entries)) return null;
-    if (mode === "locked" && !tableOf(models).equals(this.#kept.models)) return null;
-    return identified.as;
+    const head = this.#head;
+    if (head === null || head.identified?.mode !== mode || head.entries !== entries.fingerprint()) return null;
+    if (mode === "locked" && head.models !== tableOf(models).fingerprint()) return null;
+    return head.identified.as;
+  }
+
+  /**
+   * Turns to a tree: what is known of its files is found by its entries from now on. Waits, some milliseconds at most, until what
+   * was just written can be read so that its stamp can be trusted.
+   */
+  async begin(tree: Tree): Promise<void> {
+    this.#turnTo(tree);
+    let newest = 0;
+    for (let row = 0; row < tree.entries.length; row++) newest = Math.max(newest, tree.entries.ctime(row));
+    for (const { stamp } of tree.models) newest = Math.max(newest, ctimeInMilliseconds(stamp));
+    const wait = Math.floor(newest) + clockStep + 1 - Date.now();
+    if (wait > 0 && wait <= clockStep + 1) await delay(wait);
   }
 
   /** Row of what the file held when it was last read, if nothing has touched it since. */
   find({ path, stamp }: TreeEntry): number | undefined {
-    const noted = this.#noted.get(path);
-    if (noted !== undefined) return sameStamp(noted.stamp, stamp) ? noted.row : undefined;
-    const { entries, models, rows, modelRows } = this.#kept;
-    const row = this.#rowOf(path);
-    if (row >= 0 && entries.hasStamp(row, stamp)) return known(rows[row]);
-    const model = models.length === 0 ? -1 : models.rowOf(path);
-    return model >= 0 && models.hasStamp(model, stamp) ? known(modelRows[model]) : undefined;
-  }
-
-  /** What the files of a tree hold, as far as nothing has touched them since they were read. */
-  contentsOf({ entries, models }: Tree): Contents {
-    const contents = new Contents(this.table);
-    for (const entry of [...entries, ...models]) {
-      const row = entry.type === "file" ? this.find(entry) : undefined;
-      if (row !== undefined) contents.set(entry.path, row);
+    const other = this.#others.get(path);
+    if (other !== undefined && sameStamp(other.stamp, stamp)) return other.row;
+    for (const known of [this.#tree, this.#models]) {
+      const row = known === undefined ? -1 : this.#rowOf(known, path);
+      const content = known?.rows[row] ?? -1;
+      if (content >= 0 && known?.entries.hasStamp(row, stamp)) return content;
     }
-    return contents;
+    return undefined;
   }
 
   /**
@@ -104,20 +111,17 @@ export class StatIndex {
     this.#changed = true;
     const row = this.table.add(content);
     const step = ctimeOf(stamp) % billion === 0n ? coarseClockStep : clockStep;
-    if (ctimeOf(stamp) / 1_000_000n > readAt - step) {
-      this.#noted.delete(path);
-      this.#untrusted.add(row);
-    } else this.#noted.set(path, { row, stamp });
+    const trusted = ctimeOf(stamp) / 1_000_000n <= readAt - step;
+    let noted = false;
+    for (const known of [this.#tree, this.#models]) {
+      const place = known === undefined ? -1 : this.#rowOf(known, path);
+      if (known === undefined || place < 0 || !known.entries.hasStamp(place, stamp)) continue;
+      known.rows[place] = trusted ? row : -1;
+      noted = true;
+    }
+    this.#others.delete(path);
+    if (trusted && !noted) this.#others.set(path, { row, stamp });
     return row;
-  }
-
-  /** Waits, some milliseconds at most, until what was just written can be read so that its stamp can be trusted. */
-  async settle({ entries, models }: Tree): Promise<void> {
-    let newest = 0;
-    for (let row = 0; row < entries.length; row++) newest = Math.max(newest, entries.ctime(row));
-    for (const { stamp } of models) newest = Math.max(newest, ctimeInMilliseconds(stamp));
-    const wait = Math.floor(newest) + clockStep + 1 - Date.now();
-    if (wait > 0 && wait <= clockStep + 1) await delay(wait);
   }
 
   /**
@@ -125,67 +129,57 @@ export class StatIndex {
    * `identified`: what the tree is, where all of it was read.
    */
   save(tree: Tree, mode: ModelsMode, identified: Identified | null): void {
-    const models = tableOf(tree.models);
+    const { entries, rows, models, modelRows } = this.#turnTo(tree);
+    const isWhole = isKnown(entries, rows) && (mode !== "locked" || isKnown(models, modelRows));
+    const as = identified === null || !isWhole ? null : { mode, as: identified };
     const same =
       !this.#changed &&
-      (identified === null) === (this.#kept.identified === null) &&
-      this.#kept.identified?.mode === (identified === null ? undefined : mode) &&
-      tree.entries.equals(this.#kept.entries) &&
-      models.equals(this.#kept.models);
-    if (!same) replaceFile(this.#file, this.#encode(tree.entries, models, mode, identified));
+      entries.fingerprint() === this.#head?.entries &&
+      models.fingerprint() === this.#head.models &&
+      JSON.stringify(as) === JSON.stringify(this.#head.identified);
+    if (!same) writeIndex(this.#file, this.#place, { entries, rows, models, modelRows, table: this.table }, as);
   }
 
-  /** True where what was read of the whole tree can be trusted the next time. */
-  get isTrusted(): boolean {
-    return this.#untrusted.size === 0;
+  get #kept(): KeptTree {
+    this.#read ??= (this.#head === null ? null : readIndexBody(this.#file, this.#head)) ?? nothingKept();
+    return this.#read;
   }
 
-  #rowOf(path: string): number {
-    const { entries } = this.#kept;
+  /** Makes a tree the one that is looked through, with all that is known of it. */
+  #turnTo({ entries, models }: Tree): Omit<KeptTree, "table"> {
+    const kept = this.#kept;
+    const before = this.#tree ?? kept;
+    const modelsBefore = this.#models ?? { entries: kept.models, rows: kept.modelRows };
+    const rows = this.#carriedOver([before, modelsBefore], entries);
+    const table = tableOf(models);
+    const modelRows = this.#carriedOver([modelsBefore, before], table);
+    this.#tree = { entries, rows };
+    this.#models = { entries: table, rows: modelRows };
+    this.#cursor = 0;
+    return { entries, rows, models: table, modelRows };
+  }
+
+  /** What is known of the entries of a table by what was known of others. */
+  #carriedOver(known: readonly Known[], to: EntryTable): Int32Array {
+    const rows = new Int32Array(to.length).fill(-1);
+    for (const from of known) carryOver(from, to, rows);
+    for (const [path, { row, stamp }] of this.#others) {
+      const place = to.rowOf(path);
+      if (place >= 0 && to.hasStamp(place, stamp)) rows[place] = row;
+    }
+    return rows;
+  }
+
+  #rowOf({ entries }: Known, path: string): number {
     // Between two files there are folders and links, which are not asked for.
     for (let row = this.#cursor; row < Math.min(this.#cursor + 4, entries.length); row++) {
       if (entries.path(row) !== path) continue;
-      this.#cursor = row + 1;
+      this.#cursor = row;
       return row;
     }
     const row = entries.rowOf(path);
-    if (row >= 0) this.#cursor = row + 1;
+    if (row >= 0) this.#cursor = row;
     return row;
-  }
-
-  /** One line that says how much follows and what it hashes to, then the columns and a text of the rest. */
-  #encode(entries: EntryTable, models: EntryTable, mode: ModelsMode, identified: Identified | null): Buffer {
-    const digests = new DigestTable();
-    const extras: ContentExtras[] = [];
-    const rowsIn = (table: EntryTable) => {
-      const rows = new Int32Array(table.length).fill(-1);
-      for (let row = 0; row < table.length; row++) {
-        const found = table.isFile(row) ? this.find(table.entry(row)) : undefined;
-        if (found === undefined) continue;
-        const to = digests.add(this.table.digest(found));
-        rows[row] = to;
-        const extra = this.table.extras(found);
-        if (extra !== null) extras.push([to, ...extra]);
-      }
-      return Buffer.from(rows.buffer);
-    };
-    const [rows, modelRows] = [rowsIn(entries), rowsIn(models)];
-    const rest: Rest = {
-      targets: entries.targets,
-      extras,
-      identified: identified === null || !this.isTrusted ? null : { mode, as: identified },
-    };
-    const pieces = [entries.records, models.records, rows, modelRows, digests.bytes, entries.text, models.text];
-    const body = Buffer.concat([...pieces, Buffer.from(JSON.stringify(rest))]);
-    const head: Head = {
-      format,
-      place: this.#place,
-      sha256: hash("sha256", body),
-      entries: { count: entries.length, text: entries.text.length },
-      models: { count: models.length, text: models.text.length },
-      contents: digests.count,
-    };
-    return Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), body]);
   }
 }
 
@@ -198,74 +192,27 @@ function tableOf(models: readonly TreeEntry[]): EntryTable {
   return EntryTable.of(models.map(newEntryOf));
 }
 
-function known(row: number | undefined): number | undefined {
-  return row === undefined || row < 0 ? undefined : row;
+function isKnown(entries: EntryTable, rows: Int32Array): boolean {
+  return rows.every((content, row) => content >= 0 || !entries.isFile(row));
 }
 
-interface Head {
-  readonly format: number;
-  readonly place: string;
-  readonly sha256: string;
-  readonly entries: { readonly count: number; readonly text: number };
-  readonly models: { readonly count: number; readonly text: number };
-  readonly contents: number;
-}
-
-interface Rest {
-  readonly targets: readonly string[];
-  readonly extras: readonly ContentExtras[];
-  readonly identified: Kept["identified"];
-}
-
-function nothingKept(): { table: ContentTable; kept: Kept } {
-  const kept: Kept = {
-    entries: EntryTable.of([]),
-    models: EntryTable.of([]),
-    rows: new Int32Array(),
-    modelRows: new Int32Array(),
-    identified: null,
+/** Notes in `rows` what is known of files that have the same path and stamp in another table. */
+function carryOver({ entries: from, rows: known }: Known, to: EntryTable, rows: Int32Array): void {
+  if (from.length === 0 || to.length === 0) return;
+  const carry = (row: number, place: number) => {
+    const content = known[row] ?? -1;
+    if (content >= 0 && rows[place] === -1 && to.isFile(place) && from.hasStampOf(row, to, place))
+      rows[place] = content;
   };
-  return { table: new ContentTable(), kept };
-}
-
-function read(file: string, place: string): { table: ContentTable; kept: Kept } | null {
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(file);
-  } catch {
-    return null; // The index may be missing or unreadable: it only saves time.
+  if (from.text.equals(to.text)) {
+    for (let row = 0; row < to.length; row++) carry(row, row);
+    return;
   }
-  const end = bytes.indexOf(10);
-  const body = bytes.subarray(end + 1);
-  let head: Head;
-  try {
-    head = JSON.parse(bytes.toString("utf8", 0, Math.max(end, 0))) as Head;
-    if (head.format !== format || head.place !== place || head.sha256 !== hash("sha256", body)) return null;
-  } catch {
-    return null; // Damaged; the hash above covers everything below.
+  const [before, after] = [from.paths, to.paths];
+  for (let i = 0, j = 0; i < before.length && j < after.length; ) {
+    const order = compareBytes(before[i] ?? "", after[j] ?? "");
+    if (order === 0) carry(i, j);
+    if (order <= 0) i += 1;
+    if (order >= 0) j += 1;
   }
-  let at = 0;
-  // Copied: where a number lies has to be a multiple of its size.
-  const take = (size: number) => {
-    const start = body.byteOffset + at;
-    at += size;
-    return body.buffer.slice(start, start + size) as ArrayBuffer;
-  };
-  const { entries, models, contents } = head;
-  const records = take(entries.count * recordSize);
-  const modelRecords = take(models.count * recordSize);
-  const rows = new Int32Array(take(entries.count * 4));
-  const modelRows = new Int32Array(take(models.count * 4));
-  const digests = new DigestTable(Buffer.from(take(contents * digestSize)));
-  const text = take(entries.text);
-  const modelText = take(models.text);
-  const { targets, extras, identified } = JSON.parse(body.toString("utf8", at)) as Rest;
-  const kept: Kept = {
-    entries: new EntryTable({ count: entries.count, records, text, targets }),
-    models: new EntryTable({ count: models.count, records: modelRecords, text: modelText, targets: [] }),
-    rows,
-    modelRows,
-    identified,
-  };
-  return { table: new ContentTable(digests, extras), kept };
 }

@@ -44,7 +44,8 @@ interface Seen {
 
 export interface Surveyed extends Seen {
   readonly identified: Identified;
-  readonly contents: () => Contents;
+  /** Null where they are not known, and neither what counts nor the models' hashes will be asked for. */
+  readonly contents: Contents | null;
 }
 
 /** Finds out what a tree is. */
@@ -89,11 +90,14 @@ export function surveyOf({ root, parts, mode, tree, identified, contents }: Surv
   const python = interpreter.version;
   return {
     summary: { id, plugins: Object.fromEntries(versions), distributions, python, comfyui, files, bytes },
-    counted: () => countedIn({ root, mode, tree }, contents()),
+    counted: () => {
+      if (contents === null) throw new Error("what the files hold was not looked at");
+      return countedIn({ root, mode, tree }, contents);
+    },
     pluginHashes: Object.fromEntries(plugins.map(({ name, hash }) => [name, hash])),
     interpreter,
     cuda,
-    models: tree.models.map((entry) => modelFile(entry, parts, mode === "referenced" ? null : contents())),
+    models: tree.models.map((entry) => modelFile(entry, parts, contents)),
     remarks: [...tree.remarks, ...pluginRemarks],
   };
 }

@@ -45,12 +45,16 @@ export interface Scan {
   readonly summary: EnvironmentSummary;
   /** Plugin name → SHA-256 over the counted content of its subtree. The same hash as in the manifest's plugin records. */
   readonly pluginHashes: Readonly<Record<string, string>>;
-  /** Counted paths with what counts of them, sorted by path: what `scan --explain` compares. */
-  readonly counted: readonly CountedEntry[];
   /** Bytes of content that this scan had to read; 0 when nothing changed since the index was written. */
   readonly bytesRead: number;
   /** What a person should know, for example a hidden folder inside the plugins' folder. */
   readonly remarks: readonly string[];
+}
+
+/** A scan that also says what the id is made of. */
+export interface CountedScan extends Scan {
+  /** Counted paths with what counts of them, sorted by path: what `scan --explain` compares. */
+  readonly counted: readonly CountedEntry[];
 }
 
 export interface CountedEntry {

@@ -1,5 +1,5 @@
 import type { Watch } from "../waiting";
-import { EntryTable, EntryTableBuilder, mergeTables, type NewEntry, type TablePlace } from "./entry-table";
+import { EntryTable, EntryTableBuilder, mergeTables, type NewEntry, release, type TablePlace } from "./entry-table";
 import { type FolderToWalk, FolderWalk, identityOf, look, type WalkedFolder, type WalkPlace } from "./folder-walk";
 import { formatCount, Pace } from "./pace";
 import { type Part, type Parts, partNames } from "./parts";
@@ -66,6 +66,7 @@ class Walk {
     const parts = await Promise.all(partNames.map((part) => this.#walkPart(part)));
     const tables = parts.map((piece) => (piece === null ? EntryTable.of([]) : this.#join(piece)));
     const entries = mergeTables([...tables, this.#madeEntries(tables)]);
+    for (const table of tables) table.release();
     if (this.#credentials.length > 0) {
       this.#remarks.push(`left out because they hold credentials: ${shorten(this.#credentials)}`);
     }
@@ -99,7 +100,7 @@ class Walk {
 
   /** Everything that was found below a folder, as one table. */
   #join(piece: Piece): EntryTable {
-    const builder = new EntryTableBuilder();
+    const builder = new EntryTableBuilder(roomOf(piece));
     const add = ({ walked, rests }: Piece): void => {
       this.#remarks.push(...walked.remarks);
       this.#credentials.push(...walked.credentials);
@@ -111,7 +112,8 @@ class Walk {
         from = place;
       }
       const { count, text, targets } = walked.table;
-      builder.addRows(walked.table, from, { row: count, text: text.byteLength, link: targets.length });
+      builder.addRows(walked.table, from, { row: count, text: text.length, link: targets.length });
+      release(walked.table);
     };
     add(piece);
     return new EntryTable(builder.data());
@@ -149,6 +151,15 @@ class Walk {
   #describe(more: number): string {
     return `scanned ${formatCount(this.#looked + more, "files")}`;
   }
+}
+
+function roomOf({ walked: { table }, rests }: Piece): { rows: number; text: number } {
+  const room = { rows: table.count, text: table.text.length };
+  for (const rest of rests.map(roomOf)) {
+    room.rows += rest.rows;
+    room.text += rest.text;
+  }
+  return room;
 }
 
 function shorten(paths: readonly string[]): string {

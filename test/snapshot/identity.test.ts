@@ -12,7 +12,7 @@ import {
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { EnvironmentLocation } from "../../runtime/environment";
-import { explainDifference, type Scan, scan } from "../../runtime/snapshot";
+import { type CountedScan, explainDifference, scan, scanCounted } from "../../runtime/snapshot";
 import { makeEnvironment, temporaryFolder, touch, writeFiles } from "../support/trees";
 
 let folder: ReturnType<typeof temporaryFolder>;
@@ -27,9 +27,16 @@ function at(...names: string[]): string {
   return join(folder.path, "env", ...names);
 }
 
+function flipByte(file: string, place: (bytes: Buffer) => number): void {
+  const bytes = readFileSync(file);
+  const at = place(bytes);
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+  writeFileSync(file, bytes);
+}
+
 const plugin = "ComfyUI/custom_nodes/good_plugin";
-const look = (index = "index"): Promise<Scan> =>
-  scan({ environment, models: "referenced", index: join(folder.path, index) });
+const look = (index = "index"): Promise<CountedScan> =>
+  scanCounted({ environment, models: "referenced", index: join(folder.path, index) });
 
 test("a start, a prompt and a stop of ComfyUI keep the id", async () => {
   const before = await look();
@@ -151,7 +158,7 @@ test("the same environment at another place has the same id, whatever names its 
   const other = join(folder.path, "elsewhere", "studio");
   const [here, there] = await Promise.all([
     look(),
-    scan({ environment: makeEnvironment(other), models: "referenced", index: join(folder.path, "other") }),
+    scanCounted({ environment: makeEnvironment(other), models: "referenced", index: join(folder.path, "other") }),
   ]);
 
   expect(explainDifference(here.counted, there.counted)).toEqual([]);
@@ -188,15 +195,13 @@ test("an edit of the same size right after a scan, with the old time set again, 
 
 test.each<[string, (index: string) => void]>([
   ["missing", (index) => rmSync(index)],
-  ["cut short", (index) => writeFileSync(index, readFileSync(index, "utf8").slice(0, -20))],
-  [
-    "tampered with",
-    (index) => writeFileSync(index, readFileSync(index, "utf8").replace(/[0-9a-f]{64}",0/, `${"0".repeat(64)}",0`)),
-  ],
+  ["cut short", (index) => writeFileSync(index, readFileSync(index).subarray(0, -20))],
+  ["tampered with", (index) => flipByte(index, (bytes) => bytes.length >> 1)],
+  ["tampered with in its first line", (index) => flipByte(index, (bytes) => bytes.indexOf('"entries":"') + 20)],
   ["no index", (index) => writeFileSync(index, "hello")],
   [
     "another environment's",
-    (index) => writeFileSync(index, readFileSync(index, "utf8").replace('"place":"', '"place":"0')),
+    (index) => writeFileSync(index, readFileSync(index, "latin1").replace('"place":"', '"place":"0'), "latin1"),
   ],
 ])("an index that is %s costs a full read and nothing else", async (_, spoil) => {
   const before = await look();
@@ -206,6 +211,30 @@ test.each<[string, (index: string) => void]>([
 
   expect(after).toEqual({ ...before, bytesRead: before.summary.bytes });
   expect((await look()).bytesRead).toBe(0);
+});
+
+test("an unchanged tree is recognised by the index's first line alone", async () => {
+  const request = { environment, models: "referenced", index: join(folder.path, "index") } as const;
+  const before = await scan(request);
+  flipByte(request.index, (bytes) => bytes.length - 1);
+
+  expect(await scan(request)).toEqual({ ...before, bytesRead: 0 });
+
+  touch(at("ComfyUI/main.py"), 1_000_000_000);
+  expect(await scan(request)).toEqual({ ...before, bytesRead: before.summary.bytes });
+});
+
+test("a plugin that is a link is looked at again each time: what it leads to has a say", async () => {
+  const outside = join(folder.path, "outside");
+  writeFiles(folder.path, { outside: "text" });
+  symlinkSync(outside, at("ComfyUI/custom_nodes/linked"));
+  const request = { environment, models: "referenced", index: join(folder.path, "index") } as const;
+  expect((await scan(request)).pluginHashes).not.toHaveProperty("linked");
+
+  rmSync(outside);
+  mkdirSync(outside);
+
+  expect((await scan(request)).pluginHashes).toHaveProperty("linked");
 });
 
 test("an index that cannot be kept is a remark", async () => {
@@ -219,10 +248,10 @@ test("an index that cannot be kept is a remark", async () => {
 
 test("models are remembered by the index also while they are only referenced", async () => {
   const locked = { environment, models: "locked", index: join(folder.path, "index") } as const;
-  await scan(locked);
+  await scanCounted(locked);
   await look();
 
-  expect((await scan(locked)).bytesRead).toBe(0);
+  expect((await scanCounted(locked)).bytesRead).toBe(0);
 });
 
 test("a scan stops when it is told to", async () => {
@@ -230,6 +259,6 @@ test("a scan stops when it is told to", async () => {
   stop.abort(new Error("enough"));
 
   await expect(
-    scan({ environment, models: "referenced", index: join(folder.path, "index"), signal: stop.signal }),
+    scanCounted({ environment, models: "referenced", index: join(folder.path, "index"), signal: stop.signal }),
   ).rejects.toThrow("enough");
 });

@@ -2,7 +2,7 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, writeFileSync
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { pack, readCounted, readHead, restore, scan, verify } from "../../runtime/snapshot";
+import { pack, readCounted, readHead, restore, scanCounted, verify } from "../../runtime/snapshot";
 import {
   describeTree,
   differentTimes,
@@ -94,7 +94,7 @@ test("any tree is restored as it was: names, contents, permissions, links and ti
       const [original, copy] = [describeTree(root, stays), describeTree(at(`restored-${run}`), stays)];
       expect(withoutTimes(copy)).toEqual(withoutTimes(original));
       expect(differentTimes(original, copy)).toEqual([]);
-      const rescanned = await scan({
+      const rescanned = await scanCounted({
         environment: { ...environment, root: at(`restored-${run}`) },
         models: "referenced",
         index: at("other-index"),
@@ -142,7 +142,7 @@ test("packing the same tree again gives the same digest and stores nothing", asy
 
 test("a snapshot's head says what the environment is", async () => {
   const environment = makeEnvironment(at("env"));
-  const scanned = await scan({ environment, models: "referenced", index: at("index") });
+  const scanned = await scanCounted({ environment, models: "referenced", index: at("index") });
 
   const { packed } = await packAndRestore(environment, "restored");
 
@@ -197,7 +197,7 @@ test("locked models count with their content, and do not travel", async () => {
   const after = await pack({ ...request, store: at("store"), plugins: [] });
 
   expect(after.head.summary.id).not.toBe(before.head.summary.id);
-  expect((await scan(request)).counted).toEqual(await readCounted(after.reference));
+  expect((await scanCounted(request)).counted).toEqual(await readCounted(after.reference));
   await restore({ reference: after.reference, target: at("restored") });
   expect(existsSync(at("restored/ComfyUI/models/checkpoints"))).toBe(false);
 });

@@ -23,7 +23,7 @@ import {
   readLastPacked,
   restore,
   SnapshotNotFoundError,
-  scan,
+  scanCounted,
   verify,
 } from "../../runtime/snapshot";
 import { makeEnvironment, temporaryFolder, writeFiles } from "../support/trees";
@@ -221,7 +221,7 @@ test("what was last packed from a root is known for comparisons", async () => {
 
   const last = await readLastPacked(at("env"), at("index"));
 
-  const { counted } = await scan({ environment, models: "referenced", index: at("index") });
+  const { counted } = await scanCounted({ environment, models: "referenced", index: at("index") });
   expect(last).toEqual({ reference, counted });
 });
 

@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { EnvironmentLocation } from "../../runtime/environment";
-import { pack, restore, scan } from "../../runtime/snapshot";
+import { pack, restore, scanCounted } from "../../runtime/snapshot";
 import { describeTree, type Files, makeEnvironment, temporaryFolder, writeFiles } from "../support/trees";
 
 let folder: ReturnType<typeof temporaryFolder>;
@@ -21,7 +21,7 @@ const at = (...names: string[]) => join(folder.path, ...names);
 async function travel(files: Files) {
   writeFiles(at("env"), files);
   const before = Object.keys(files).filter((path) => path !== ".comfyuiignore");
-  const scanned = await scan({ environment, models: "referenced", index: at("index") });
+  const scanned = await scanCounted({ environment, models: "referenced", index: at("index") });
   const packed = await pack({ environment, models: "referenced", store: at("store"), plugins: [], index: at("index") });
   await restore({ reference: packed.reference, target: at("restored") });
   const restored = describeTree(at("restored"));

@@ -9,6 +9,12 @@ const mostThreads = 8;
 /** Tasks that a thread has at a time: the next one is there when it has done the one before. */
 const tasksAhead = 2;
 
+/**
+ * Megabytes for what a thread has just allocated. Nearly nothing of it is used for long, and three times V8's usual 16 in each
+ * thread would be most of what a scan takes.
+ */
+const youngGeneration = 12;
+
 /** Compiled in any case: a thread does not go through what may translate the sources of the one that starts it. */
 const usualProgram = () => join(packageRoot(), "dist", "runtime", "snapshot", "threads", "main.js");
 
@@ -83,7 +89,7 @@ export class ThreadPool {
   }
 
   #start(program: string): Thread {
-    const worker = new Worker(program);
+    const worker = new Worker(program, { resourceLimits: { maxYoungGenerationSizeMb: youngGeneration } });
     const thread: Thread = { worker, own: [], underWay: new Map() };
     worker.on("message", (message: FromThread) => {
       const task = thread.underWay.get(message.id);

@@ -20,7 +20,7 @@ export function walkFolder({ folder, budget, ...task }: FolderTask): Transferred
   const walk = new FolderWalk(placeOf(task), folder, budget);
   while (walk.step());
   const walked = walk.result();
-  return new Transferred(walked, [walked.table.records, walked.table.text]);
+  return new Transferred(walked, [walked.table.records.buffer, walked.table.text.buffer]);
 }
 
 let last: { readonly key: string; readonly place: WalkPlace } | undefined;
