@@ -289,6 +289,20 @@ describe.each(s3Servers)("in front of %s", (name) => {
     expect(await uploadsLeft()).toBe(0);
   });
 
+  test("a store whose uploads may not be listed says so, and still removes what else was abandoned", async () => {
+    const progress: string[] = [];
+    const store = newStore({}, {}, progress);
+    await store.create(`probes/${"0".repeat(32)}`, bytes("probe"));
+    proxy.plan = ({ url }) =>
+      /[?&]uploads/.test(url) ? { kind: "answer", status: 403, code: "AccessDenied" } : undefined;
+
+    expect(await store.removeAbandoned({ look: false, wait: -60_000 })).toEqual({ objects: 1, bytes: 5 });
+
+    expect(progress.join("\n")).toMatch(
+      /uploads .* not removed: .*s3:ListBucketMultipartUploads on arn:aws:s3:::test-bucket /,
+    );
+  });
+
   test("a server that ignores If-None-Match is refused before anything is stored", async () => {
     // As another server, so that it has not passed the probe yet: the probe's result is kept by endpoint.
     const ignoring = await startFaultyProxy(server.endpoint);
