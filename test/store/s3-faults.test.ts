@@ -203,6 +203,24 @@ describe.each(s3Servers)("in front of %s", (name) => {
     expect((await store.get("packs/ab/ab")).equals(content)).toBe(true);
   });
 
+  test.each(["shorten-answer", "damage-answer"] as const)(
+    "a body that is never right is given up after the attempts, however many bytes of it came: %s",
+    async (kind) => {
+      const store = newStore();
+      await store.create("packs/ab/ab", [randomBytes(100_000)]);
+      proxy.forget();
+      proxy.plan = () => ({ kind, at: 777 });
+
+      await expect(store.get("packs/ab/ab")).rejects.toThrow(/cannot read s3:.*packs.ab.ab, tried 5 times/);
+      expect(proxy.seen).toHaveLength(5);
+
+      if (kind === "damage-answer") return; // Ranges have no checksum: a manifest's hash is what finds it.
+      proxy.forget();
+      await expect(store.getRange("packs/ab/ab", 5, 50_000)).rejects.toThrow(/cannot read s3:.*tried 5 times/);
+      expect(proxy.seen).toHaveLength(5);
+    },
+  );
+
   test("listings that break off are asked for again, and miss nothing", async () => {
     const store = newStore({}, { page: 2 });
     const keys = Array.from({ length: 5 }, (_, number) => `snapshots/0${number}`);
