@@ -3,15 +3,21 @@ import type { Command } from "./measure";
 
 /** This package's command, compiled; each call is a process of its own. */
 export class Ours {
+  /** The bundled `throttling-proxy-main.ts`. */
+  readonly proxyProgram: string;
   readonly #cli: string;
   readonly #engineScript: string;
   readonly #engine: string;
 
   /** `scripts` is the folder of the bundled scripts of this bench. */
-  constructor(repository: string, scripts: string) {
+  constructor(
+    readonly repository: string,
+    scripts: string,
+  ) {
     this.#cli = join(repository, "dist", "runtime", "cli", "main.js");
     this.#engine = join(repository, "dist", "runtime", "snapshot", "index.js");
-    this.#engineScript = join(scripts, "restore-engine.cjs");
+    this.#engineScript = join(scripts, "engine.cjs");
+    this.proxyProgram = join(scripts, "throttling-proxy-main.cjs");
   }
 
   /** `state` holds what one user of the package keeps: `cache`, and the store. */
@@ -32,10 +38,15 @@ export class Ours {
     return this.#command(["restore", reference, target, "--over", "--quiet"], state);
   }
 
-  /** What the command line does not offer: the engine's `restore` with any of its options. */
-  restoreWith(request: Readonly<Record<string, unknown>>, state: string): Command {
-    const argv = [process.execPath, this.#engineScript, this.#engine, JSON.stringify(request)];
-    return { argv, env: this.#env(state) };
+  /** What the command line does not offer: the engine's functions with any of their options. They print what they answer. */
+  engine(
+    name: "pack" | "restore",
+    request: Readonly<Record<string, unknown>>,
+    state: string,
+    env: Readonly<Record<string, string>> = {},
+  ): Command {
+    const argv = [process.execPath, this.#engineScript, this.#engine, name, JSON.stringify(request)];
+    return { argv, env: { ...this.#env(state), ...env } };
   }
 
   #command(args: readonly string[], state: string): Command {

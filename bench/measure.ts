@@ -16,6 +16,8 @@ export interface Measured {
   readonly seconds: number;
   /** Largest resident set of the process, or of one of its children. Bytes; null without GNU time. */
   readonly peakBytes: number | null;
+  /** Processor time of the process and its children, its own and the kernel's for it. Null without GNU time. */
+  readonly cpuSeconds: number | null;
   readonly stdout: string;
 }
 
@@ -31,7 +33,7 @@ export async function measure(command: Command, scratch: string): Promise<Measur
   const stdout = openSync(answered, "w");
   const stderr = openSync(said, "w");
   const timed = hasGnuTime()
-    ? [gnuTime, "--quiet", "--format=%M", `--output=${report}`, ...command.argv]
+    ? [gnuTime, "--quiet", "--format=%M %U %S", `--output=${report}`, ...command.argv]
     : command.argv;
   const [file = "", ...args] = timed;
   try {
@@ -50,8 +52,13 @@ export async function measure(command: Command, scratch: string): Promise<Measur
     if (ended !== null) {
       throw new Error(`${command.argv.join(" ")} ended with ${ended}: ${readFileSync(said, "utf8").slice(-2000)}`);
     }
-    const peak = hasGnuTime() ? Number(readFileSync(report, "utf8").trim()) * 1024 : null;
-    return { seconds, peakBytes: peak, stdout: readFileSync(answered, "utf8") };
+    const [kibibytes, user, system] = hasGnuTime() ? readFileSync(report, "utf8").trim().split(" ").map(Number) : [];
+    return {
+      seconds,
+      peakBytes: kibibytes === undefined ? null : kibibytes * 1024,
+      cpuSeconds: user === undefined || system === undefined ? null : user + system,
+      stdout: readFileSync(answered, "utf8"),
+    };
   } finally {
     closeSync(stdout);
     closeSync(stderr);
@@ -102,7 +109,8 @@ export async function interleave(
       const measured = await measure(command(round), scratch);
       runs.get(name)?.push(measured);
       const peak = measured.peakBytes === null ? "" : `, ${Math.round(measured.peakBytes / 1e6)} MB`;
-      say(`  ${round + 1}/${rounds} ${name}: ${measured.seconds.toFixed(2)} s${peak}`);
+      const cpu = measured.cpuSeconds === null ? "" : `, CPU ${measured.cpuSeconds.toFixed(2)} s`;
+      say(`  ${round + 1}/${rounds} ${name}: ${measured.seconds.toFixed(2)} s${cpu}${peak}`);
       await after?.(round, measured);
     }
   }

@@ -33,7 +33,7 @@ export function documentOf(machine: Machine, tree: object, rounds: number, metri
     machine,
     tree,
     runs: rounds,
-    metrics: metrics.map(({ goal, ours, theirs, ratio, met, note }) => ({
+    metrics: metrics.map(({ goal, ours, theirs, ratio, met, note, details }) => ({
       id: goal.id,
       what: goal.what,
       unit: goal.unit,
@@ -43,6 +43,7 @@ export function documentOf(machine: Machine, tree: object, rounds: number, metri
       ratio,
       met,
       note,
+      details,
     })),
   };
 }

@@ -1,4 +1,34 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { Allowance } from "./allowance";
+
+/** Where time comes from, and how it is waited for. */
+export interface Clock {
+  /** Milliseconds. */
+  readonly now: () => number;
+  readonly after: (milliseconds: number, done: () => void) => void;
+}
+
+const steadyClock: Clock = {
+  now: () => performance.now(),
+  after: (milliseconds, done) => void setTimeout(done, milliseconds),
+};
+
+export interface ProxyOptions {
+  readonly target: { readonly host: string; readonly port: number };
+  /** For each connection, in either direction; infinity limits nothing. */
+  readonly bytesPerSecond: number;
+  /** @default the system's */
+  readonly clock?: Clock;
+}
+
+/** What passed through a proxy. */
+export interface Passed {
+  /** Connections that were ever open at the same time. */
+  readonly mostConnections: number;
+  /** Bytes from clients to the server, and the other way. */
+  readonly up: number;
+  readonly down: number;
+}
 
 /**
  * Stands between a client and a server of this machine and lets each connection pass a limited number of bytes a second
@@ -7,15 +37,14 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 export class ThrottlingProxy {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  /** Connections that were ever open at the same time. */
-  mostConnections = 0;
+  #passed = { mostConnections: 0, up: 0, down: 0 };
   #open = 0;
 
-  private constructor(target: { readonly host: string; readonly port: number }, bytesPerSecond: number) {
-    this.#server = createServer({ pauseOnConnect: true, noDelay: true }, (client) => {
-      const server = connect({ ...target, noDelay: true });
+  private constructor({ target, bytesPerSecond, clock = steadyClock }: ProxyOptions) {
+    this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true }, (client) => {
+      const server = connect({ ...target, allowHalfOpen: true, noDelay: true });
       this.#open += 1;
-      this.mostConnections = Math.max(this.mostConnections, this.#open);
+      this.#passed.mostConnections = Math.max(this.#passed.mostConnections, this.#open);
       const end = () => {
         client.destroy();
         server.destroy();
@@ -31,14 +60,17 @@ export class ThrottlingProxy {
       client.on("close", () => {
         this.#open -= 1;
       });
-      pass(client, server, bytesPerSecond);
-      pass(server, client, bytesPerSecond);
+      const count = (direction: "up" | "down") => (bytes: number) => {
+        this.#passed[direction] += bytes;
+      };
+      pass(client, server, new Limit(bytesPerSecond, clock, count("up")));
+      pass(server, client, new Limit(bytesPerSecond, clock, count("down")));
     });
   }
 
   /** Listens on a port that the system chooses, on the loopback interface. */
-  static async start(target: { readonly host: string; readonly port: number }, bytesPerSecond: number) {
-    const proxy = new ThrottlingProxy(target, bytesPerSecond);
+  static async start(options: ProxyOptions): Promise<ThrottlingProxy> {
+    const proxy = new ThrottlingProxy(options);
     await new Promise<void>((listening, failed) => {
       proxy.#server.once("error", failed);
       proxy.#server.listen(0, "127.0.0.1", listening);
@@ -50,35 +82,56 @@ export class ThrottlingProxy {
     return (this.#server.address() as AddressInfo).port;
   }
 
+  /** Since the start. */
+  get passed(): Passed {
+    return { ...this.#passed };
+  }
+
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     await new Promise<void>((closed) => this.#server.close(() => closed()));
   }
 }
 
-/** Seconds of the rate that may pass at once, so that timers' coarseness costs nothing. */
-const burst = 0.02;
+/** The limit of one direction of a connection. */
+class Limit {
+  readonly #allowance: Allowance;
 
-/** A token bucket: what passed above the rate is waited for before more is read. */
-function pass(from: Socket, to: Socket, bytesPerSecond: number): void {
-  let allowance = burst * bytesPerSecond;
-  let at = performance.now();
-  let held = 0;
+  constructor(
+    bytesPerSecond: number,
+    private readonly clock: Clock,
+    private readonly count: (bytes: number) => void,
+  ) {
+    this.#allowance = new Allowance(bytesPerSecond, clock.now());
+  }
+
+  /** Notes bytes; calls `resumed` when more may pass and answers true, or answers false where more may pass at once. */
+  holds(bytes: number, resumed: () => void): boolean {
+    this.count(bytes);
+    const wait = this.#allowance.take(bytes, this.clock.now());
+    if (wait === 0) return false;
+    this.clock.after(wait, () => {
+      this.#allowance.resume(this.clock.now());
+      resumed();
+    });
+    return true;
+  }
+}
+
+/** Passes on what comes; no more is read while the other side is full or the limit holds. */
+function pass(from: Socket, to: Socket, limit: Limit): void {
+  let holds = 0;
   const resume = () => {
-    held -= 1;
-    if (held === 0) from.resume();
-  };
-  const hold = (until: (resumed: () => void) => void) => {
-    held += 1;
-    from.pause();
-    until(resume);
+    holds -= 1;
+    if (holds === 0) from.resume();
   };
   from.on("data", (chunk) => {
-    const now = performance.now();
-    allowance = Math.min(burst * bytesPerSecond, allowance + ((now - at) / 1000) * bytesPerSecond) - chunk.length;
-    at = now;
-    if (!to.write(chunk)) hold((resumed) => to.once("drain", resumed));
-    if (allowance < 0) hold((resumed) => setTimeout(resumed, (-allowance / bytesPerSecond) * 1000));
+    if (!to.write(chunk)) {
+      holds += 1;
+      to.once("drain", resume);
+    }
+    if (limit.holds(chunk.length, resume)) holds += 1;
+    if (holds > 0) from.pause();
   });
   from.on("end", () => to.end());
   from.resume();

@@ -11,6 +11,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   rmSync,
   type Stats,
   symlinkSync,
@@ -68,8 +69,9 @@ export function provideTrees(folder: string, repository: string, say: (line: str
   run([python, "-m", "venv", venv]);
   say("installing its distributions from PyPI");
   const pip = [join(venv, "bin", "python"), "-m", "pip"];
-  run([...pip, "install", ...quiet, "--requirement", requirements]);
-  run([...pip, "download", ...quiet, "--no-deps", "--dest", trees.wheels, upgrade]);
+  // All in one go and without pip's cache: of what is downloaded, nothing but the tree stays.
+  run([...pip, "install", ...quiet, "--no-cache-dir", "--requirement", requirements]);
+  run([...pip, "download", ...quiet, "--no-cache-dir", "--no-deps", "--dest", trees.wheels, upgrade]);
   const { files, bytes } = sizeOf(trees.full);
   if (files < leastFiles || bytes < leastBytes) {
     throw new Error(`the tree has ${files} files and ${bytes} bytes; add distributions to ${requirements}`);
@@ -106,7 +108,8 @@ export function changeOnePercent(folder: string): readonly string[] {
   const fixed = /(^|\/)(venv\/bin|custom_nodes|pip|setuptools)\/|pyvenv\.cfg$|comfyui_version\.py$/;
   const eligible = all
     .filter(({ path, size }) => size > 0 && size <= 1024 * 1024 && !fixed.test(path))
-    .sort((a, b) => (orderOf(a.path) < orderOf(b.path) ? -1 : 1));
+    .map(({ path }) => ({ path, order: orderOf(path) }))
+    .sort((a, b) => (a.order < b.order ? -1 : 1));
   const chosen = eligible.slice(0, Math.ceil(all.length / 100)).map(({ path }) => path);
   for (const path of chosen) {
     const file = join(folder, path);
@@ -114,9 +117,9 @@ export function changeOnePercent(folder: string): readonly string[] {
     const noise = createHash("sha256").update(`changed ${path}`).digest("hex").slice(0, 16);
     if (content.includes(0)) {
       Buffer.from(noise).copy(content, Math.floor(content.length / 2));
-      writeFileSync(file, content);
+      replaceFile(file, content);
     } else {
-      writeFileSync(file, Buffer.concat([content, Buffer.from(`\n# ${noise}\n`)]));
+      replaceFile(file, Buffer.concat([content, Buffer.from(`\n# ${noise}\n`)]));
     }
   }
   return chosen;
@@ -127,6 +130,15 @@ export function upgradeDistribution(folder: string, wheels: string): void {
   const python = join(folder, "venv", "bin", "python");
   const quiet = ["--disable-pip-version-check", "--no-input", "--quiet", "--no-deps"];
   run([python, "-m", "pip", "install", ...quiet, "--no-index", "--find-links", wheels, upgrade]);
+}
+
+/** By another file, as editors and pip do: what has the old one as well, by a hard link, keeps it. */
+function replaceFile(path: string, content: Buffer): void {
+  const { mode } = lstatSync(path);
+  const partial = `${path}.partial`;
+  writeFileSync(partial, content);
+  chmodSync(partial, mode & 0o7777);
+  renameSync(partial, path);
 }
 
 function orderOf(path: string): string {

@@ -38,6 +38,13 @@ export class Workshop {
     copyTree(trees.full, this.tree);
   }
 
+  /** Makes an environment of what the tree has besides its content: ComfyUI, plugins, and a virtual environment without distributions. */
+  copyFrame(to: string): void {
+    mkdirSync(join(to, "venv", "lib"), { recursive: true });
+    mkdirSync(join(to, ".cache"));
+    for (const path of ["ComfyUI", "venv/bin", "venv/pyvenv.cfg"]) copyTree(join(this.tree, path), join(to, path));
+  }
+
   has(...programs: readonly Competitor[]): boolean {
     return programs.every((program) => this.competitors.has(program));
   }

@@ -26,7 +26,7 @@ await main(async () => {
   const scripts = join(root, "node_modules", ".cache", "bench");
   mkdirSync(scripts, { recursive: true });
   await build({
-    entryPoints: [join(root, "bench", "main.ts"), join(root, "bench", "restore-engine.ts")],
+    entryPoints: ["main.ts", "engine.ts", "throttling-proxy-main.ts"].map((name) => join(root, "bench", name)),
     outdir: scripts,
     outExtension: { ".js": ".cjs" },
     bundle: true,

@@ -5,7 +5,7 @@ import { distributionUpgraded, onePercentChanged } from "./changed";
 import { firstPack } from "./first-pack";
 import { memory } from "./memory";
 import { cachedRestore, coldRestore, referenceIn, restoreOver } from "./restore";
-import { s3Upload } from "./s3";
+import { s3Rate } from "./s3";
 import { unchangedScan } from "./unchanged-scan";
 
 export interface Experiment {
@@ -43,7 +43,7 @@ export const experiments: readonly Experiment[] = [
     },
   },
   { name: "one distribution upgraded", metrics: ["upgraded.restic"], run: distributionUpgraded },
-  { name: "upload through a limited S3 server", metrics: ["s3.rate"], run: s3Upload },
+  { name: "through a limited S3 server", metrics: ["s3.rate"], run: s3Rate },
   { name: "memory", metrics: ["memory.peak", "memory.twice"], run: memory },
 ];
 

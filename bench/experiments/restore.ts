@@ -61,11 +61,15 @@ export async function cachedRestore(shop: Workshop): Promise<void> {
   const clear = () => rmSync(target, { recursive: true, force: true });
   const cached = join(cache, digestOf(reference));
   try {
-    await shop.run(shop.ours.restoreWith({ reference, target, cache }, state));
+    await shop.run(shop.ours.engine("restore", { reference, target, cache }, state));
     clear();
     await shop.settle();
     const runs = await shop.interleave([
-      { name: "restore", command: () => shop.ours.restoreWith({ reference, target, cache }, state), after: clear },
+      {
+        name: "restore",
+        command: () => shop.ours.engine("restore", { reference, target, cache }, state),
+        after: clear,
+      },
       { name: "cp -al", command: () => linkTree(cached, target), after: clear },
     ]);
     shop.notePeaks("cached restore", "full", runs("restore"));

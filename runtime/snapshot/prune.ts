@@ -20,7 +20,8 @@ export interface PruneRequest extends Partial<Watch> {
   readonly dryRun: boolean;
   /**
    * Milliseconds, by the store's clock, between the mark on a pack and its removal, and for which a pack that no snapshot needs is
-   * left alone, since one that is being packed may. Less than the default is safe only while nothing packs to the store.
+   * left alone, since one that is being packed may; also the age from which on an incomplete upload counts as a killed packer's.
+   * Less than the default is safe only while nothing packs to the store.
    * @default 24 hours
    */
   readonly wait?: number;
@@ -76,7 +77,8 @@ export async function prune(request: PruneRequest): Promise<Pruning> {
   requireRetention(request.keep);
   const store = openStore(request.store, request.settings, request);
   // First, since writing anything to the store may remove them as well.
-  const abandoned = await store.removeAbandoned?.({ look: request.dryRun });
+  const { dryRun: look, wait } = request;
+  const abandoned = await store.removeAbandoned?.({ look, ...(wait === undefined ? {} : { wait }) });
   const now = await clockOf(store, request.dryRun);
   return new Prune(store, request).run(now, abandoned ?? { objects: 0, bytes: 0 });
 }

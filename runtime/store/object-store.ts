@@ -35,9 +35,10 @@ export interface ObjectStore {
   remove(key: string): Promise<void>;
   /**
    * What writers that were killed left half written and no reader looks at; never what a living one writes. Removes it unless
-   * `look` is true. Absent where the store keeps nothing of the kind.
+   * `look` is true. Where it cannot be known whether the writer lives, only what is older than `wait` milliseconds (24 hours).
+   * Absent where the store keeps nothing of the kind.
    */
-  removeAbandoned?(options: { readonly look: boolean }): Promise<AbandonedObjects>;
+  removeAbandoned?(options: { readonly look: boolean; readonly wait?: number }): Promise<AbandonedObjects>;
 }
 
 /** What {@link ObjectStore.removeAbandoned} found. */

@@ -13,8 +13,10 @@ export interface Attempt {
   readonly s3: S3;
   /** Goes to every request of the attempt. */
   readonly options: { readonly abortSignal: AbortSignal };
-  /** Says that bytes of an answer came: the attempt gets time again, and earlier failures no longer count. */
+  /** Says that bytes of an answer came: the attempt gets time again. */
   readonly alive: () => void;
+  /** Says that the attempt got further than those before it, however it ends: earlier failures no longer count. */
+  readonly gained: () => void;
 }
 
 /** Bytes a second below which sending is given up and begun again. */
@@ -94,21 +96,17 @@ export class S3Connection {
     const expire = (text: string) => () => timedOut.abort(new TimeoutError(text));
     const quiet = setTimeout(expire(`no answer within ${formatDuration(idle)}`), idle + (bytes / slowestUpload) * 1000);
     const total = setTimeout(expire(`not done within ${formatDuration(operation)}`), state.left());
-    let gained = false;
-    const alive = () => {
-      gained = true;
-      quiet.refresh();
-    };
+    const alive = () => void quiet.refresh();
+    const gained = () => state.gained();
     const abortSignal = signal === undefined ? timedOut.signal : AbortSignal.any([timedOut.signal, signal]);
     try {
-      return await work({ s3: session.s3, options: { abortSignal }, alive });
+      return await work({ s3: session.s3, options: { abortSignal }, alive, gained });
     } catch (error) {
       // What the SDK throws then says only that it was stopped.
       throw timedOut.signal.aborted ? timedOut.signal.reason : error;
     } finally {
       clearTimeout(quiet);
       clearTimeout(total);
-      if (gained) state.gained();
     }
   }
 

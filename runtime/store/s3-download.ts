@@ -23,7 +23,7 @@ export async function download(source: Source, range?: ByteRange): Promise<Buffe
   const { connection, operation, target } = source;
   const received = new Received(operation, range);
   try {
-    return await connection.run(operation, async ({ s3, options, alive }) => {
+    return await connection.run(operation, async ({ s3, options, alive, gained }) => {
       const whole = range === undefined && received.nothingYet;
       const output = await s3.getObject(
         {
@@ -34,7 +34,10 @@ export async function download(source: Source, range?: ByteRange): Promise<Buffe
         },
         options,
       );
-      await received.take(output, alive);
+      const before = received.filled;
+      await received.take(output, alive).finally(() => {
+        if (received.filled > before) gained();
+      });
       return received.bytes();
     });
   } catch (error) {
@@ -59,6 +62,11 @@ class Received {
     private readonly operation: Operation,
     private readonly range: ByteRange | undefined,
   ) {}
+
+  /** Bytes. */
+  get filled(): number {
+    return this.#filled;
+  }
 
   get nothingYet(): boolean {
     return this.#filled === 0;

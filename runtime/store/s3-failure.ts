@@ -100,6 +100,8 @@ const kindByCode: Readonly<Record<string, FailureKind>> = {
   // The SDK's name for what HEAD answers, which has no body that could say more.
   NotFound: "missing",
   NoSuchUpload: "no-upload",
+  // The parts of an upload that another ended while they came; versitygw then has some of them still.
+  InvalidPart: "no-upload",
   InvalidRange: "out-of-range",
   ConditionalRequestConflict: "conflict",
   OperationAborted: "conflict",

@@ -54,7 +54,7 @@ function otherRegion({ headers, message }: Cause, bucket: string): string {
 
 function denied({ permission, object }: Operation, bucket: string): string {
   const inside = object.replace(/^s3:\/\//, "");
-  const place = permission.includes("s3:ListBucket") ? bucket : inside;
+  const place = permission.startsWith("s3:ListBucket") ? bucket : inside;
   return `these credentials need ${permission} on arn:aws:s3:::${place} (without s3:ListBucket, an object that is missing looks forbidden)`;
 }
 

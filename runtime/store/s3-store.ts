@@ -7,6 +7,7 @@ import {
   type ObjectStore,
   type StoredObject,
 } from "./object-store";
+import { removeAbandonedUploads } from "./s3-abandoned";
 import { endpointOf } from "./s3-client";
 import { type Probe, probeConditions } from "./s3-conditions";
 import { S3Connection } from "./s3-connection";
@@ -177,16 +178,30 @@ export class S3Store implements ObjectStore {
       });
   }
 
-  /** Probes of killed processes. Parts of uploads that were not completed are the bucket's lifecycle's to remove. */
-  async removeAbandoned({ look }: { readonly look: boolean }): Promise<AbandonedObjects> {
+  /** Probes of killed processes, and their uploads in parts. Where the latter may not be seen or ended, that is reported. */
+  async removeAbandoned({ look, wait = abandonedAfter }: { readonly look: boolean; readonly wait?: number }) {
+    const before = Date.now() - wait;
     let [objects, bytes] = [0, 0];
     for await (const { key, size, storedAt } of this.list("probes/")) {
-      if (Date.now() - storedAt.getTime() <= abandonedAfter) continue;
+      if (storedAt.getTime() >= before) continue;
       if (!look) await this.remove(key);
       objects += 1;
       bytes += size;
     }
-    return { objects, bytes };
+    const uploads = await removeAbandonedUploads({
+      connection: this.#connection,
+      bucket: this.#bucket,
+      location: this.location,
+      prefix: this.#prefix,
+      isKey: (key) => keyForm.test(key),
+      before,
+      look,
+    }).catch((error: unknown) => {
+      if (!(error instanceof S3Error)) throw error;
+      this.#report(`uploads that killed processes left are not removed: ${error.message}`);
+      return { objects: 0, bytes: 0 };
+    });
+    return { objects: objects + uploads.objects, bytes: bytes + uploads.bytes } satisfies AbandonedObjects;
   }
 
   async #reading(key: string, range?: { readonly offset: number; readonly length: number }): Promise<Buffer> {
@@ -278,7 +293,7 @@ export class S3Store implements ObjectStore {
 }
 
 const keyForm = /^[a-z]+(\/[0-9a-f]+)*$/;
-/** Milliseconds after which a probe is no longer one under way. */
+/** Milliseconds after which a probe or an upload is no longer one under way. */
 const abandonedAfter = 24 * 3_600_000;
 /** Times that an object may come and go while it is written. */
 const mostRounds = 3;

@@ -25,7 +25,7 @@ const smallestPart = 5 * 1024 * 1024;
 
 /**
  * Writes an object in parts, several at a time; it is there when all are, unless its key exists: then it throws `S3Error` of
- * the kind `exists`. An upload that is not completed is aborted; what a killed process leaves is the bucket's lifecycle's.
+ * the kind `exists`. An upload that is not completed is aborted; what a killed process leaves, `prune` aborts.
  */
 export async function uploadInParts(upload: Upload): Promise<void> {
   for (let number = 1; ; number += 1) {
@@ -108,7 +108,7 @@ async function abort(
     .run(ending, ({ s3, options }) => s3.abortMultipartUpload(begun, options), AbortSignal.timeout(longestAbort))
     .catch((error: Error) => {
       if (error instanceof S3Error && (error.kind === "no-upload" || error.kind === "missing")) return;
-      report(`${error.message}; the bucket's lifecycle rule for incomplete uploads removes it, where there is one`);
+      report(`${error.message}; a later prune removes it`);
     });
 }
 

@@ -203,6 +203,24 @@ describe.each(s3Servers)("in front of %s", (name) => {
     expect((await store.get("packs/ab/ab")).equals(content)).toBe(true);
   });
 
+  test.each(["shorten-answer", "damage-answer"] as const)(
+    "a body that is never right is given up after the attempts, however many bytes of it came: %s",
+    async (kind) => {
+      const store = newStore();
+      await store.create("packs/ab/ab", [randomBytes(100_000)]);
+      proxy.forget();
+      proxy.plan = () => ({ kind, at: 777 });
+
+      await expect(store.get("packs/ab/ab")).rejects.toThrow(/cannot read s3:.*packs.ab.ab, tried 5 times/);
+      expect(proxy.seen).toHaveLength(5);
+
+      if (kind === "damage-answer") return; // Ranges have no checksum: a manifest's hash is what finds it.
+      proxy.forget();
+      await expect(store.getRange("packs/ab/ab", 5, 50_000)).rejects.toThrow(/cannot read s3:.*tried 5 times/);
+      expect(proxy.seen).toHaveLength(5);
+    },
+  );
+
   test("listings that break off are asked for again, and miss nothing", async () => {
     const store = newStore({}, { page: 2 });
     const keys = Array.from({ length: 5 }, (_, number) => `snapshots/0${number}`);
@@ -287,6 +305,20 @@ describe.each(s3Servers)("in front of %s", (name) => {
     expect(sha256(await store.get("packs/cd/cd"))).toBe(sha256(content));
     expect(proxy.seen.filter(({ method, url }) => method === "POST" && url.includes("uploads"))).toHaveLength(2);
     expect(await uploadsLeft()).toBe(0);
+  });
+
+  test("a store whose uploads may not be listed says so, and still removes what else was abandoned", async () => {
+    const progress: string[] = [];
+    const store = newStore({}, {}, progress);
+    await store.create(`probes/${"0".repeat(32)}`, bytes("probe"));
+    proxy.plan = ({ url }) =>
+      /[?&]uploads/.test(url) ? { kind: "answer", status: 403, code: "AccessDenied" } : undefined;
+
+    expect(await store.removeAbandoned({ look: false, wait: -60_000 })).toEqual({ objects: 1, bytes: 5 });
+
+    expect(progress.join("\n")).toMatch(
+      /uploads .* not removed: .*s3:ListBucketMultipartUploads on arn:aws:s3:::test-bucket /,
+    );
   });
 
   test("a server that ignores If-None-Match is refused before anything is stored", async () => {

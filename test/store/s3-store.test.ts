@@ -155,6 +155,37 @@ describe.each(s3Servers)("on %s", (name) => {
     expect(uploads.Uploads ?? []).toEqual([]);
   });
 
+  test("uploads that a killed process began are counted and aborted once they are old, and no other's", async () => {
+    const Bucket = server.bucket;
+    const store = newStore();
+    const begin = async (Key: string, parts: readonly number[]) => {
+      const { UploadId } = await server.client.createMultipartUpload({ Bucket, Key });
+      for (const [index, size] of parts.entries()) {
+        const part = { Bucket, Key, UploadId, PartNumber: index + 1, Body: Buffer.alloc(size) };
+        await server.client.uploadPart(part);
+      }
+      return { Bucket, Key, UploadId };
+    };
+    const prefix = store.location.split("/").at(-1);
+    const others = [
+      await begin(`${prefix}-other/packs/ab/ab`, [5]),
+      await begin(`${prefix}/a person's file`, [5]),
+      await begin("packs/ab/ab", [5]),
+    ];
+    await begin(`${prefix}/packs/ab/ab`, []);
+    await begin(`${prefix}/packs/cd/cd`, [5 * MiB, 7]);
+
+    expect(await store.removeAbandoned({ look: false })).toEqual({ objects: 0, bytes: 0 });
+    const old = { objects: 2, bytes: 5 * MiB + 7 };
+    expect(await store.removeAbandoned({ look: true, wait: 0 })).toEqual(old);
+    expect(await store.removeAbandoned({ look: false, wait: 0 })).toEqual(old);
+    expect(await store.removeAbandoned({ look: false, wait: 0 })).toEqual({ objects: 0, bytes: 0 });
+
+    const { Uploads = [] } = await server.client.listMultipartUploads({ Bucket });
+    expect(Uploads.map(({ Key }) => Key).sort()).toEqual(others.map(({ Key }) => Key).sort());
+    for (const upload of others) await server.client.abortMultipartUpload(upload);
+  });
+
   test("a bucket that does not exist is named with what to do, by every operation", async () => {
     const store = openStore("s3://no-such-bucket-here/x", server.settings);
     const fix = /no-such-bucket-here.*make it, or correct the store's location or its endpoint/s;

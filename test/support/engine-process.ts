@@ -28,6 +28,12 @@ export interface Outcome {
   readonly error: { readonly name: string; readonly message: string; readonly paths?: readonly string[] } | null;
 }
 
+export interface StartedEngine {
+  readonly outcome: Promise<Outcome>;
+  /** With SIGKILL; the outcome then tells of it. */
+  readonly kill: () => void;
+}
+
 /** Runs in the child: wraps the file functions, calls the engine, and writes what came of it. */
 const program = `
 const [bundle, json] = process.argv.slice(2);
@@ -111,11 +117,24 @@ export class EngineProcess {
     return this.#run("prune", request, incident);
   }
 
-  async #run(
+  /** Starts a pack that can be killed from outside. */
+  startPack(request: PackRequest): StartedEngine {
+    return this.#start("pack", request, null);
+  }
+
+  #run(
     operation: string,
     request: PackRequest | RestoreRequest | PruneRequest,
     incident: Incident | null,
   ): Promise<Outcome> {
+    return this.#start(operation, request, incident).outcome;
+  }
+
+  #start(
+    operation: string,
+    request: PackRequest | RestoreRequest | PruneRequest,
+    incident: Incident | null,
+  ): StartedEngine {
     const [command = process.execPath, ...args] = [
       ...this.wrapper,
       process.execPath,
@@ -128,11 +147,13 @@ export class EngineProcess {
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       output += text;
     });
-    const signal = await new Promise<string | null>((resolve, reject) => {
+    const outcome = new Promise<Outcome>((resolve, reject) => {
       child.once("error", reject);
-      child.once("close", (_, endedBy) => resolve(endedBy));
+      child.once("close", (_, endedBy) => {
+        if (endedBy !== null) resolve({ killed: true, calls: 0, result: null, error: null });
+        else resolve({ killed: false, ...(JSON.parse(output) as Omit<Outcome, "killed">) });
+      });
     });
-    if (signal !== null) return { killed: true, calls: 0, result: null, error: null };
-    return { killed: false, ...(JSON.parse(output) as Omit<Outcome, "killed">) };
+    return { outcome, kill: () => void child.kill("SIGKILL") };
   }
 }
