@@ -19,6 +19,8 @@ import { formatReference } from "./reference";
 import { hashedEntries, saveIndex } from "./scan";
 import { defaultIndexFile, StatIndex } from "./stat-index";
 import { surveyOf } from "./summary";
+import { PackWorkers } from "./threads/pack-workers";
+import { ThreadPool, usualThreads } from "./threads/pool";
 import { ownFolder } from "./travel-rules";
 import type { PackedSnapshot, PackRequest } from "./types";
 import { walk } from "./walk";
@@ -43,6 +45,19 @@ export async function pack(request: PackRequest): Promise<PackedSnapshot> {
 }
 
 async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
+  let pool: ThreadPool | undefined;
+  try {
+    return await packWith(request, () => {
+      pool ??= new ThreadPool();
+      return pool;
+    });
+  } finally {
+    await pool?.close();
+  }
+}
+
+/** `pool` gives the threads, starting them at its first call. */
+async function packWith(request: PackRequest, pool: () => ThreadPool): Promise<PackedSnapshot> {
   const problems = [...(await checkEnvironment(request.environment)), ...storeProblems(request)];
   if (problems.length > 0) throw new InvalidInputError(problems);
   const elapsed = stopwatch();
@@ -58,13 +73,16 @@ async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
   const look = () => walk({ ...request, root, parts, models: mode });
   const found = await look();
   await index.settle(found.entries);
-  const writer = new PackWriter(store, marked);
+  const workers = new PackWorkers({ place: { root, parts }, threads: usualThreads(), pool });
+  const writer = new PackWriter(store, marked, workers);
   const total = hashedEntries(found, mode).reduce((sum, { stamp }) => sum + stamp.size, 0);
   const packer: Packer = new Packer({
     place: { root, parts },
     index,
     known,
     writer,
+    workers,
+    signal: request.signal,
     pace: new Pace(request),
     describe: () => `packed ${formatSize(packer.bytesDone)} of ${formatSize(total)}`,
   });

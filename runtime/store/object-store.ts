@@ -15,6 +15,8 @@ export interface StoredObject {
 export interface ObjectStore {
   /** The store as it stands in a reference, before `#sha256:`. */
   readonly location: string;
+  /** Objects of some megabytes that are created at the same time with gain. @default what the caller finds right for a disk */
+  readonly parallelWrites?: number;
   /**
    * Creates an object out of pieces that follow one another; it is there completely or not at all. Returns false, and changes
    * nothing, when the key exists with that many bytes. Throws {@link DamagedObjectError} when it exists with other ones.

@@ -42,6 +42,7 @@ const probed = new Map<string, Promise<{ readonly multipart: boolean }>>();
  */
 export class S3Store implements ObjectStore {
   readonly location: string;
+  readonly parallelWrites: number;
   readonly #bucket: string;
   readonly #prefix: string;
   readonly #attributes: object;
@@ -61,6 +62,7 @@ export class S3Store implements ObjectStore {
     const { bucket, prefix } = parseS3Location(location);
     const complete = completeSettings(settings);
     this.location = formatS3Location({ bucket, prefix });
+    this.parallelWrites = Math.min(complete.connections, mostParallelWrites);
     this.#bucket = bucket;
     this.#prefix = prefix === "" ? "" : `${prefix}/`;
     this.#connection = new S3Connection(bucket, complete, watch);
@@ -277,6 +279,8 @@ export class S3Store implements ObjectStore {
   };
 }
 
+/** Each holds its object in memory. A connection of AWS's carries about 85 MB/s. */
+const mostParallelWrites = 8;
 const keyForm = /^[a-z]+(\/[0-9a-f]+)*$/;
 /** Milliseconds after which a probe is no longer one under way. */
 const abandonedAfter = 24 * 3_600_000;

@@ -9,6 +9,9 @@ const mostThreads = 8;
 /** Tasks that a thread has at a time: the next one is there when it has done the one before. */
 const tasksAhead = 2;
 
+/** Threads that a pool has unless it is told otherwise: one for each processor. */
+export const usualThreads = () => Math.min(availableParallelism(), mostThreads);
+
 /** Compiled in any case: a thread does not go through what may translate the sources of the one that starts it. */
 const usualProgram = () => join(packageRoot(), "dist", "runtime", "snapshot", "threads", "main.js");
 
@@ -37,7 +40,7 @@ export class ThreadPool {
   #lastId = 0;
 
   constructor({
-    size = Math.min(availableParallelism(), mostThreads),
+    size = usualThreads(),
     program = usualProgram(),
   }: { readonly size?: number; readonly program?: string } = {}) {
     this.#threads = Array.from({ length: size }, () => this.#start(program));
