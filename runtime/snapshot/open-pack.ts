@@ -12,7 +12,7 @@ const smallest = 2 * 1024 * 1024;
 export class OpenPack {
   readonly frames: Frame[] = [];
   size = 0;
-  #buffer: Buffer = Buffer.allocUnsafeSlow(smallest);
+  #buffer: Buffer = Buffer.alloc(0);
   #hash: Hash = createHash("sha256");
   readonly #most: number;
 
@@ -54,7 +54,9 @@ export class OpenPack {
   #append(bytes: Buffer): void {
     const size = this.size + bytes.length;
     if (size > this.#buffer.length) {
-      const wider = Buffer.allocUnsafeSlow(Math.max(Math.min(this.#buffer.length * 4, this.#most), size));
+      const wider = Buffer.allocUnsafeSlow(
+        Math.max(Math.min(Math.max(this.#buffer.length * 4, smallest), this.#most), size),
+      );
       this.bytes.copy(wider);
       this.#buffer = wider;
     }

@@ -99,6 +99,9 @@ export class PackWriter {
     await Promise.race([this.#frames.done(), this.#workers.failure]);
     await this.#closePack();
     await Promise.race([Promise.all(this.#storing), this.#workers.failure]);
+    // What follows in a pack needs the memory for other things.
+    this.#freePacks.length = 0;
+    this.#pack = new OpenPack(packSize);
   }
 
   #closeFrame(): void {

@@ -48,13 +48,15 @@ async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
   let pool: ThreadPool | undefined;
   try {
     return await packWith(request, () => {
-      pool ??= new ThreadPool();
+      pool ??= new ThreadPool({ size: threadsOf(request) });
       return pool;
     });
   } finally {
     await pool?.close();
   }
 }
+
+const threadsOf = ({ threads = usualThreads() }: PackRequest) => Math.max(1, threads);
 
 /** `pool` gives the threads, starting them at its first call. */
 async function packWith(request: PackRequest, pool: () => ThreadPool): Promise<PackedSnapshot> {
@@ -73,7 +75,7 @@ async function packWith(request: PackRequest, pool: () => ThreadPool): Promise<P
   const look = () => walk({ ...request, root, parts, models: mode });
   const found = await look();
   await index.settle(found.entries);
-  const workers = new PackWorkers({ place: { root, parts }, threads: usualThreads(), pool });
+  const workers = new PackWorkers({ place: { root, parts }, threads: threadsOf(request), pool });
   const writer = new PackWriter(store, marked, workers);
   const total = hashedEntries(found, mode).reduce((sum, { stamp }) => sum + stamp.size, 0);
   const packer: Packer = new Packer({
