@@ -1,4 +1,5 @@
 import { createHash, type Hash, randomBytes } from "node:crypto";
+import { freeMemory } from "./free-memory";
 import type { Frame } from "./pack-writer";
 
 /** Starts a frame that zstd skips. */
@@ -12,7 +13,7 @@ const smallest = 2 * 1024 * 1024;
 export class OpenPack {
   readonly frames: Frame[] = [];
   size = 0;
-  #buffer: Buffer = Buffer.alloc(0);
+  #buffer: Buffer = Buffer.allocUnsafeSlow(0);
   #hash: Hash = createHash("sha256");
   readonly #most: number;
 
@@ -51,6 +52,11 @@ export class OpenPack {
     this.#hash = createHash("sha256");
   }
 
+  /** Not to be used after it. */
+  free(): void {
+    freeMemory(this.#buffer);
+  }
+
   #append(bytes: Buffer): void {
     const size = this.size + bytes.length;
     if (size > this.#buffer.length) {
@@ -58,6 +64,7 @@ export class OpenPack {
         Math.max(Math.min(Math.max(this.#buffer.length * 4, smallest), this.#most), size),
       );
       this.bytes.copy(wider);
+      freeMemory(this.#buffer);
       this.#buffer = wider;
     }
     bytes.copy(this.#buffer, this.size);

@@ -100,8 +100,7 @@ export class PackWriter {
     await this.#closePack();
     await Promise.race([Promise.all(this.#storing), this.#workers.failure]);
     // What follows in a pack needs the memory for other things.
-    this.#freePacks.length = 0;
-    this.#pack = new OpenPack(packSize);
+    for (const pack of this.#freePacks.splice(0)) pack.free();
   }
 
   #closeFrame(): void {

@@ -1,6 +1,7 @@
-import { type ContentPlace, chunkSize, FileChangedError, type FileContent, FileReading } from "./content";
+import { type ContentPlace, chunkSize, type FileContent } from "./content";
 import { Contents } from "./contents";
 import { DigestTable } from "./digest-table";
+import { FileHashing } from "./file-hashing";
 import type { KnownContent } from "./known-content";
 import type { Pace } from "./pace";
 import { type PackUnit, PackUnits } from "./pack-units";
@@ -30,7 +31,6 @@ export class Packer {
   readonly contents: Contents;
   /** Bytes of the files that were dealt with, read or not. */
   bytesDone = 0;
-  readonly #place: ContentPlace;
   readonly #index: StatIndex;
   readonly #known: KnownContent;
   readonly #writer: PackWriter;
@@ -38,11 +38,11 @@ export class Packer {
   readonly #pace: Pace;
   readonly #describe: () => string;
   readonly #signal: AbortSignal | undefined;
+  readonly #hashing: FileHashing;
   /** What was packed by this run: the content of a row is in the parts of the same number. */
   readonly #packed = new DigestTable();
   readonly #parts: (Part | readonly Part[])[] = [];
   readonly #chunks = new Map<string, Part>();
-  #largeFiles = 0;
 
   constructor(tools: {
     place: ContentPlace;
@@ -55,7 +55,6 @@ export class Packer {
     /** Ends a wait for the workers; {@link Pace} looks at it otherwise. */
     signal: AbortSignal | undefined;
   }) {
-    this.#place = tools.place;
     this.#index = tools.index;
     this.#known = tools.known;
     this.#writer = tools.writer;
@@ -64,15 +63,17 @@ export class Packer {
     this.#describe = tools.describe;
     this.#signal = tools.signal;
     this.contents = new Contents(tools.index.table);
+    const read = (bytes: number) => {
+      this.bytesDone += bytes;
+    };
+    this.#hashing = new FileHashing({ ...tools, contents: this.contents, read });
   }
 
   /** Packs files. Returns the paths of those that could not be read as the walk had found them. */
   async pack(entries: Iterable<TreeEntry>): Promise<ReadonlySet<string>> {
     const missed = new Set<string>();
     const results = new InOrder(this.#workers.fail);
-    const stop = () => this.#workers.fail(this.#signal?.reason);
-    this.#signal?.addEventListener("abort", stop);
-    try {
+    return this.#stoppable(async () => {
       const units = new PackUnits();
       for (const entry of entries) {
         if (entry.type !== "file") continue;
@@ -89,38 +90,17 @@ export class Packer {
       for (const unit of units.takeAll()) await this.#begin(unit, results, missed);
       await Promise.race([results.done(), this.#workers.failure]);
       return missed;
-    } catch (error) {
-      this.#workers.fail(error);
-      throw error;
-    } finally {
-      this.#signal?.removeEventListener("abort", stop);
-      this.#workers.close();
-    }
+    });
   }
 
   /** Finds out a file's content without packing it. Returns false when it is no longer as the walk found it. */
-  async hash(entry: TreeEntry): Promise<boolean> {
-    const row = this.#index.find(entry);
-    if (row !== undefined) {
-      this.contents.set(entry.path, row);
-      return true;
-    }
-    const readAt = Date.now();
-    try {
-      const reading = new FileReading(entry, this.#place);
-      try {
-        const buffer = Buffer.allocUnsafeSlow(Math.min(chunkSize, entry.stamp.size));
-        while (reading.next(buffer) !== null) if (this.#pace.due) await this.#pace.rest(this.#describe);
-        this.contents.set(entry.path, this.#index.note(entry, reading.content, readAt));
-        return true;
-      } finally {
-        reading.close();
-      }
-    } catch (error) {
-      if (!(error instanceof FileChangedError)) throw error;
-      this.contents.delete(entry.path);
-      return false;
-    }
+  hash(entry: TreeEntry): Promise<boolean> {
+    return this.#hashing.hash(entry);
+  }
+
+  /** The same of many files. Returns the paths of those that are no longer as the walk found them. */
+  hashAll(entries: Iterable<TreeEntry>): Promise<ReadonlySet<string>> {
+    return this.#stoppable(() => this.#hashing.hashAll(entries));
   }
 
   /** Where a packed file's content is. Only after the writer has finished. */
@@ -132,6 +112,21 @@ export class Packer {
     const parts = packed < 0 ? this.#known.file(digest) : this.#parts[packed];
     if (parts === undefined) throw new Error(`${path} was not packed`);
     return Array.isArray(parts) ? parts : [parts as Part];
+  }
+
+  /** Gives the workers' work up when the signal says so, or when this work fails. */
+  async #stoppable<T>(work: () => Promise<T>): Promise<T> {
+    const stop = () => this.#workers.fail(this.#signal?.reason);
+    this.#signal?.addEventListener("abort", stop);
+    try {
+      return await work();
+    } catch (error) {
+      this.#workers.fail(error);
+      throw error;
+    } finally {
+      this.#signal?.removeEventListener("abort", stop);
+      this.#workers.close();
+    }
   }
 
   /** True where it is known what the file holds, and the store has that. */
@@ -163,8 +158,7 @@ export class Packer {
   }
 
   async #beginLarge(entry: TreeEntry, results: InOrder, missed: Set<string>): Promise<void> {
-    this.#largeFiles += 1;
-    const number = this.#largeFiles;
+    const number = this.#workers.number();
     const { path, followed, stamp } = entry;
     const file = { path, followed, stamp };
     const reading: Reading = { entry, readAt: Date.now(), parts: [] };
@@ -178,7 +172,7 @@ export class Packer {
       left -= slots.length;
       const read = this.#workers.run(
         "packChunks",
-        { number, file, at: slots.map(({ at }) => at), last: left === 0 },
+        { number, file, at: slots.map(({ at }) => at), last: left === 0, chunks: true },
         number,
       );
       results.add(read, (chunks) => this.#addChunks(reading, chunks, slots, missed));

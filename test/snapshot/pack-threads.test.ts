@@ -1,5 +1,7 @@
-import { readdirSync, statSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { EnvironmentLocation } from "../../runtime/environment";
@@ -196,4 +198,45 @@ test("large byte code that is written while a thread reads it is packed as it is
   const [packed, original] = [describeTree(at("restored"))[path], describeTree(at("env"))[path]];
   expect(statSync(at("env", path)).size).toBeGreaterThan(6 * megabyte);
   expect(packed?.content).toBe(original?.content);
+});
+
+test("large models are hashed by threads: the identity is the same with any number, and a change is named", async () => {
+  const models = Object.fromEntries(
+    Array.from({ length: 5 }, (_, n) => [
+      `ComfyUI/models/checkpoints/m${n}.safetensors`,
+      noise(5 * megabyte + n, n + 1),
+    ]),
+  );
+  const environment = makeEnvironment(at("env"), models);
+  const request = { environment, models: "locked", plugins: [], store: at("store") } as const;
+
+  const one = await pack({ ...request, index: at("index-1"), threads: 1 });
+  const three = await pack({ ...request, index: at("index-3"), threads: 3 });
+  const { error } = await whenOpened("m3.safetensors", "fs.appendFileSync(file, 'x');").pack(
+    { ...request, index: at("index-2"), threads: 2 },
+    null,
+  );
+
+  expect(three.digest).toBe(one.digest);
+  for (const { path, sha256 } of one.head.models.files) {
+    const original = models[`ComfyUI/models/${path}`];
+    if (original === undefined) continue;
+    expect(sha256).toBe(createHash("sha256").update(original).digest("hex"));
+  }
+  expect(one.head.models.files).toHaveLength(6);
+  expect(error).toMatchObject({ name: "ChangedWhilePackingError" });
+  expect(error?.message).toContain("m3.safetensors");
+});
+
+test("an abort ends a pack in which threads are at work, with its reason", async () => {
+  const request = makeLarge();
+  const stop = new AbortController();
+  const packing = pack({ ...request, signal: stop.signal });
+  packing.catch(() => undefined);
+
+  while (!existsSync(at("store/partial"))) await setImmediate();
+  stop.abort(new Error("enough"));
+
+  await expect(packing).rejects.toThrow("enough");
+  expect(await listSnapshots(request.store)).toEqual([]);
 });

@@ -38,17 +38,19 @@ export interface FilesRead {
 
 /** The next chunks of a large file. */
 export interface ChunksToRead {
-  /** Tells files apart that are read at the same time. */
+  /** Tells files apart, which may be read at the same time. */
   readonly number: number;
   readonly file: FoundFile;
-  /** Where the chunks go, in bytes of the memory. */
+  /** Where each chunk goes, in bytes of the memory. */
   readonly at: readonly number[];
+  /** False where only the file's hash is wanted: all chunks may then go to the same place. */
+  readonly chunks: boolean;
   /** True when the file ends with these chunks. */
   readonly last: boolean;
 }
 
 export interface ChunksRead {
-  /** Of each chunk; null where the file is no longer as it was found, also in what is read of it later. */
+  /** Of each chunk, where that is wanted; null where the file is no longer as it was found, also in what is read of it later. */
   readonly sha256: readonly string[] | null;
   /** Of the whole file, with its last chunks. */
   readonly whole: string | null;

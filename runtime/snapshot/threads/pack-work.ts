@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import { constants, zstdCompressSync } from "node:zlib";
 import { chunkSize, FileChangedError, FileReading, readSmall } from "../content";
+import { freeMemory } from "../free-memory";
 import { frameRoom } from "./pack-memory";
 import type {
   ChunksRead,
@@ -77,36 +78,35 @@ export class PackWork {
     return { sha256, extras };
   }
 
-  packChunks({ number, file, at, last }: ChunksToRead): ChunksRead {
+  packChunks(request: ChunksToRead): ChunksRead {
+    const { number, file, last } = request;
     let reading = this.#readings.get(number);
     this.#readings.delete(number);
+    let continued: FileReading | null = null;
     try {
-      const read = unlessChanged((): ChunksRead | null => {
+      const read = unlessChanged(() => {
         if (reading === null) return null;
         reading ??= new FileReading(file, this.#place);
-        const sha256: string[] = [];
-        for (const start of at) {
-          const chunk = reading.next(this.#memory.subarray(start, start + chunkSize));
-          if (chunk === null) throw new Error(`${file.path} has fewer chunks than its size makes`);
-          sha256.push(hash("sha256", chunk));
-        }
-        if (!last) return { sha256, whole: null };
-        if (reading.next(this.#memory.subarray(0, 0)) !== null) throw new Error(`${file.path} was not read whole`);
-        return { sha256, whole: reading.content.sha256 };
+        return this.#readChunks(reading, request);
       });
-      if (!last && read !== null) {
-        if (reading) this.#readings.set(number, reading);
-        return read;
-      }
-      if (!last) this.#readings.set(number, null);
-      const closing = reading;
-      reading = null;
-      closing?.close();
+      if (read !== null && !last) continued = reading ?? null;
       return read ?? { sha256: null, whole: null };
-    } catch (error) {
-      reading?.close();
-      throw error;
+    } finally {
+      if (continued === null) reading?.close();
+      if (!last) this.#readings.set(number, continued);
     }
+  }
+
+  #readChunks(reading: FileReading, { file, at, chunks, last }: ChunksToRead): ChunksRead {
+    const sha256: string[] = [];
+    for (const start of at) {
+      const chunk = reading.next(this.#memory.subarray(start, start + chunkSize));
+      if (chunk === null) throw new Error(`${file.path} has fewer chunks than its size makes`);
+      if (chunks) sha256.push(hash("sha256", chunk));
+    }
+    if (!last) return { sha256, whole: null };
+    if (reading.next(this.#memory.subarray(0, 0)) !== null) throw new Error(`${file.path} was not read whole`);
+    return { sha256, whole: reading.content.sha256 };
   }
 
   /** Closes what is still being read. */
@@ -122,9 +122,7 @@ export class PackWork {
     const { length } = frame;
     if (length > frameRoom) throw new Error(`${size} bytes made a frame of ${length} bytes, more than can be`);
     frame.copy(this.#memory, at);
-    // Freed at once: waiting for the collector would hold many times as much.
-    const memory = frame.buffer as ArrayBuffer & { transfer?: (length: number) => ArrayBuffer };
-    if (memory.byteLength === frameRoom) memory.transfer?.(0);
+    if (frame.buffer.byteLength === frameRoom) freeMemory(frame);
     return { length, sha256: plain };
   }
 }

@@ -19,6 +19,8 @@ type Work = Exclude<keyof PackTasks, "packSetup">;
  * files are packed before threads would be up.
  */
 export class PackWorkers {
+  /** How many there are once they are started. */
+  readonly threads: number;
   /** Where content is read to, and compressed. */
   readonly slots: Slots;
   /** Rejects when the work is given up. */
@@ -30,9 +32,11 @@ export class PackWorkers {
   readonly #pool: () => ThreadPool;
   readonly #here: PackWork;
   #started: ThreadPool | null = null;
+  #lastNumber = 0;
 
   /** `pool` is called when there is work for threads. `threads` is how many it will have. Closing it is its owner's. */
   constructor({ place, threads, pool }: { place: ContentPlace; threads: number; pool: () => ThreadPool }) {
+    this.threads = threads;
     const count = threads * slotsPerThread + furtherSlots;
     this.#memory = new SharedArrayBuffer(count * frameRoom);
     this.slots = new Slots(this.#memory, count);
@@ -62,6 +66,12 @@ export class PackWorkers {
     for (let on = 0; on < pool.size; on++) {
       pool.run("packSetup", { memory: this.#memory, place: this.#place }, { on }).catch(this.fail);
     }
+  }
+
+  /** A number for a file, whose requests need to be told from those of others. */
+  number(): number {
+    this.#lastNumber += 1;
+    return this.#lastNumber;
   }
 
   /** `on`: what is to be done by one thread, the one after the other, has the same number. */
