@@ -139,7 +139,7 @@ export class PackWriter {
 
   async #storePack(name: string, pack: OpenPack): Promise<void> {
     this.sizes.set(name, pack.size);
-    if (await this.#store.create(packKey(name), [pack.bytes])) {
+    if (await this.#store.create(packKey(name), [pack.bytes], name)) {
       this.bytesStored += pack.size;
       this.bytesAdded += pack.frames.reduce((sum, frame) => sum + frame.size, 0);
     }

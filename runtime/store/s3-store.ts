@@ -73,7 +73,7 @@ export class S3Store implements ObjectStore {
     this.#attributes = kmsKeyId === undefined ? {} : { ServerSideEncryption: "aws:kms", SSEKMSKeyId: kmsKeyId };
   }
 
-  async create(key: string, pieces: readonly Uint8Array[]): Promise<boolean> {
+  async create(key: string, pieces: readonly Uint8Array[], sha256?: string): Promise<boolean> {
     const target = this.#target(key);
     const size = pieces.reduce((sum, piece) => sum + piece.byteLength, 0);
     const { multipart } = await this.#conditions();
@@ -108,7 +108,7 @@ export class S3Store implements ObjectStore {
             const [only] = pieces;
             const Body = pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces);
             return s3.putObject(
-              { ...target, ...attributes, Body, ContentLength: size, ChecksumAlgorithm: "CRC32", IfNoneMatch: "*" },
+              { ...target, ...attributes, Body, ContentLength: size, ...checkOf(sha256), IfNoneMatch: "*" },
               options,
             );
           });
@@ -281,6 +281,14 @@ export class S3Store implements ObjectStore {
 
 /** Each holds its object in memory. A connection of AWS's carries about 85 MB/s. */
 const mostParallelWrites = 8;
+/** What the server compares the bytes with that it got. */
+function checkOf(
+  sha256: string | undefined,
+): { readonly ChecksumSHA256: string } | { readonly ChecksumAlgorithm: "CRC32" } {
+  if (sha256 === undefined) return { ChecksumAlgorithm: "CRC32" };
+  return { ChecksumSHA256: Buffer.from(sha256, "hex").toString("base64") };
+}
+
 const keyForm = /^[a-z]+(\/[0-9a-f]+)*$/;
 /** Milliseconds after which a probe is no longer one under way. */
 const abandonedAfter = 24 * 3_600_000;
