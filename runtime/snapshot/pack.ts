@@ -20,7 +20,7 @@ import { hashedEntries, saveIndex } from "./scan";
 import { defaultIndexFile, StatIndex } from "./stat-index";
 import { surveyOf } from "./summary";
 import { PackWorkers } from "./threads/pack-workers";
-import { ThreadPool, usualThreads } from "./threads/pool";
+import { LazyThreadPool, usualThreads } from "./threads/pool";
 import { ownFolder } from "./travel-rules";
 import type { PackedSnapshot, PackRequest } from "./types";
 import { walk } from "./walk";
@@ -45,21 +45,17 @@ export async function pack(request: PackRequest): Promise<PackedSnapshot> {
 }
 
 async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
-  let pool: ThreadPool | undefined;
+  const pool = new LazyThreadPool(threadsOf(request));
   try {
-    return await packWith(request, () => {
-      pool ??= new ThreadPool({ size: threadsOf(request) });
-      return pool;
-    });
+    return await packWith(request, pool);
   } finally {
-    await pool?.close();
+    await pool.close();
   }
 }
 
 const threadsOf = ({ threads = usualThreads() }: PackRequest) => Math.max(1, threads);
 
-/** `pool` gives the threads, starting them at its first call. */
-async function packWith(request: PackRequest, pool: () => ThreadPool): Promise<PackedSnapshot> {
+async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<PackedSnapshot> {
   const problems = [...(await checkEnvironment(request.environment)), ...storeProblems(request)];
   if (problems.length > 0) throw new InvalidInputError(problems);
   const elapsed = stopwatch();
@@ -75,7 +71,7 @@ async function packWith(request: PackRequest, pool: () => ThreadPool): Promise<P
   const look = () => walk({ ...request, root, parts, models: mode });
   const found = await look();
   await index.settle(found.entries);
-  const workers = new PackWorkers({ place: { root, parts }, threads: threadsOf(request), pool });
+  const workers = new PackWorkers({ place: { root, parts }, threads: threadsOf(request), pool: () => pool.start() });
   const writer = new PackWriter(store, marked, workers);
   const total = hashedEntries(found, mode).reduce((sum, { stamp }) => sum + stamp.size, 0);
   const packer: Packer = new Packer({
@@ -94,6 +90,8 @@ async function packWith(request: PackRequest, pool: () => ThreadPool): Promise<P
     throw error;
   });
   await writer.finish();
+  // The manifest takes memory of its own.
+  await pool.close();
 
   const survey = surveyOf({ root, parts, mode, tree, contents: packer.contents });
   const manifest = buildManifest({ root, parts, mode, tree, survey, packer, known, writer, records: request.plugins });

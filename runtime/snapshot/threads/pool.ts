@@ -124,6 +124,25 @@ export class ThreadPool {
   }
 }
 
+/** A pool that is started when it is needed, and again when it is needed after it was closed. Must be closed. */
+export class LazyThreadPool {
+  #pool: ThreadPool | null = null;
+
+  constructor(private readonly size: number = usualThreads()) {}
+
+  start(): ThreadPool {
+    this.#pool ??= new ThreadPool({ size: this.size });
+    return this.#pool;
+  }
+
+  /** Ends the threads, which gives their memory back. */
+  async close(): Promise<void> {
+    const pool = this.#pool;
+    this.#pool = null;
+    await pool?.close();
+  }
+}
+
 function revived({ name, message, code, stack, cause }: ThreadError): Error {
   const error: NodeJS.ErrnoException = new Error(message, cause === undefined ? {} : { cause: revived(cause) });
   error.name = name;
