@@ -46,8 +46,7 @@ export async function unchangedOrThrow({
 }
 
 async function hashModels(models: readonly TreeEntry[], packer: Packer): Promise<void> {
-  const changed: string[] = [];
-  for (const entry of models) if (!(await packer.hash(entry))) changed.push(entry.path);
+  const changed = [...(await packer.hashAll(models))];
   if (changed.length > 0) throw new ChangedWhilePackingError(changed);
 }
 

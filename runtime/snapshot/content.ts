@@ -3,7 +3,7 @@ import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { factReader } from "./facts";
 import { isKnownPlace, largestKnownPlace, normalize } from "./known-places";
 import type { Parts } from "./parts";
-import { ctimeInMilliseconds, sameStamp, stampOf, type TreeEntry } from "./tree-entry";
+import { sameStamp, stampOf, type TreeEntry } from "./tree-entry";
 
 /** Bytes that are read at a time; what a frame holds at most, and below which a file shares one with others. */
 export const chunkSize = 1024 * 1024;
@@ -27,16 +27,27 @@ export interface ContentPlace {
   readonly parts: Parts;
 }
 
+/** A file as a walk found it. */
+export type FoundFile = Pick<TreeEntry, "path" | "followed" | "stamp">;
+
+/** The same of a file of at most {@link chunkSize} bytes, as far as it takes to tell whether it changed. */
+export interface FoundSmallFile extends Pick<TreeEntry, "path" | "followed"> {
+  /** Bytes. */
+  readonly size: number;
+  /** Milliseconds since 1970, with what a double holds of a fraction. */
+  readonly ctime: number;
+}
+
 /** Reads a file that a walk found. Throws {@link FileChangedError} when at its end it is not what the walk saw. */
 export class FileReading {
-  readonly #entry: TreeEntry;
+  readonly #entry: FoundFile;
   readonly #place: ContentPlace;
   readonly #descriptor: number;
   readonly #whole: Hash | null;
   #at = 0;
   #content: FileContent | undefined;
 
-  constructor(entry: TreeEntry, place: ContentPlace) {
+  constructor(entry: FoundFile, place: ContentPlace) {
     this.#entry = entry;
     this.#place = place;
     this.#descriptor = openFile(entry, place.root);
@@ -91,33 +102,32 @@ export class FileReading {
 }
 
 /**
- * Reads a whole file of at most {@link chunkSize} bytes into a buffer of its size. Throws {@link FileChangedError} when at its end
- * it is not what the walk saw.
+ * Reads a whole small file into a buffer of its size. Throws {@link FileChangedError} when at its end it is not what the walk saw.
  */
-export function readSmall(entry: TreeEntry, place: ContentPlace, buffer: Buffer): FileContent {
-  const descriptor = openFile(entry, place.root);
+export function readSmall(file: FoundSmallFile, place: ContentPlace, buffer: Buffer): FileContent {
+  const descriptor = openFile(file, place.root);
   try {
     let filled = 0;
     while (filled < buffer.length) {
       const count = readSync(descriptor, buffer, filled, buffer.length - filled, filled);
-      if (count === 0) throw changed(entry);
+      if (count === 0) throw changed(file);
       filled += count;
     }
     // To the microsecond, which takes half as long as to the nanosecond. Whatever was written after the walk is later by far more:
     // reading began when the clock had left all times that the walk saw.
     const { size, ctimeMs } = fstatSync(descriptor);
-    if (size !== entry.stamp.size || Math.abs(ctimeMs - ctimeInMilliseconds(entry.stamp)) > 0.001) throw changed(entry);
+    if (size !== file.size || Math.abs(ctimeMs - file.ctime) > 0.001) throw changed(file);
   } finally {
     closeSync(descriptor);
   }
-  return describeContent(entry.path, buffer, place);
+  return describeContent(file.path, buffer, place);
 }
 
-function changed({ path }: TreeEntry): FileChangedError {
+function changed({ path }: Pick<TreeEntry, "path">): FileChangedError {
   return new FileChangedError(`${path} changed while it was read`);
 }
 
-function openFile({ path, followed }: TreeEntry, root: string): number {
+function openFile({ path, followed }: Pick<TreeEntry, "path" | "followed">, root: string): number {
   // Not waiting for a writer, should a named pipe stand there by now.
   const flags = constants.O_RDONLY | constants.O_NONBLOCK | (followed ? 0 : constants.O_NOFOLLOW);
   try {

@@ -19,7 +19,8 @@ import { formatReference } from "./reference";
 import { hashedEntries, saveIndex } from "./scan";
 import { defaultIndexFile, StatIndex } from "./stat-index";
 import { identify, surveyOf } from "./summary";
-import { LazyThreads } from "./threads/lazy";
+import { PackWorkers } from "./threads/pack-workers";
+import { LazyThreadPool, usualThreads } from "./threads/pool";
 import { ownFolder } from "./travel-rules";
 import type { PackedSnapshot, PackRequest } from "./types";
 import { walk } from "./walk";
@@ -44,15 +45,17 @@ export async function pack(request: PackRequest): Promise<PackedSnapshot> {
 }
 
 async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
-  const threads = new LazyThreads();
+  const pool = new LazyThreadPool(threadsOf(request));
   try {
-    return await packWith(threads, request);
+    return await packWith(request, pool);
   } finally {
-    await threads.close();
+    await pool.close();
   }
 }
 
-async function packWith(threads: LazyThreads, request: PackRequest): Promise<PackedSnapshot> {
+const threadsOf = ({ threads = usualThreads() }: PackRequest) => Math.max(1, threads);
+
+async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<PackedSnapshot> {
   const problems = [...(await checkEnvironment(request.environment)), ...storeProblems(request)];
   if (problems.length > 0) throw new InvalidInputError(problems);
   const elapsed = stopwatch();
@@ -65,10 +68,11 @@ async function packWith(threads: LazyThreads, request: PackRequest): Promise<Pac
   const known = await KnownContent.load(store, marked, `${indexFile}.content`, (text) => request.progress?.(text));
   const index = StatIndex.load(indexFile, { root, parts });
 
-  const look = () => walk({ ...request, root, parts, models: mode, threads: threads.get });
+  const look = () => walk({ ...request, root, parts, models: mode, threads: () => pool.start() });
   const found = await look();
   await index.begin(found);
-  const writer = new PackWriter(store, marked);
+  const workers = new PackWorkers({ place: { root, parts }, threads: threadsOf(request), pool: () => pool.start() });
+  const writer = new PackWriter(store, marked, workers);
   let total = 0;
   for (const { stamp } of hashedEntries(found, mode)) total += stamp.size;
   const packer: Packer = new Packer({
@@ -76,6 +80,8 @@ async function packWith(threads: LazyThreads, request: PackRequest): Promise<Pac
     index,
     known,
     writer,
+    workers,
+    signal: request.signal,
     pace: new Pace(request),
     describe: () => `packed ${formatSize(packer.bytesDone)} of ${formatSize(total)}`,
   });
@@ -85,6 +91,8 @@ async function packWith(threads: LazyThreads, request: PackRequest): Promise<Pac
     throw error;
   });
   await writer.finish();
+  // The manifest takes memory of its own.
+  await pool.close();
 
   const { contents } = packer;
   const identified = identify({ root, parts, mode, tree, contents });

@@ -1,25 +1,44 @@
-import { hash } from "node:crypto";
-import { type ContentPlace, chunkSize, FileChangedError, FileReading, readSmall } from "./content";
+import { type ContentPlace, chunkSize, type FileContent } from "./content";
 import { Contents } from "./contents";
 import { DigestTable } from "./digest-table";
+import { FileHashing } from "./file-hashing";
 import type { KnownContent } from "./known-content";
 import type { Pace } from "./pace";
+import { type PackUnit, PackUnits } from "./pack-units";
 import type { PackWriter, Part } from "./pack-writer";
 import type { StatIndex } from "./stat-index";
-import type { TreeEntry } from "./tree-entry";
+import { InOrder } from "./threads/in-order";
+import type { Slot } from "./threads/pack-memory";
+import type { ChunksRead, FilesRead } from "./threads/pack-tasks";
+import type { PackWorkers } from "./threads/pack-workers";
+import { ctimeInMilliseconds, type TreeEntry } from "./tree-entry";
 
-/** Brings files into the store as far as it lacks them, and notes what each holds and where that is. */
+/** Chunks of a large file that are read at once. */
+const chunksAtOnce = 4;
+
+/** A large file that is being read. */
+interface Reading {
+  readonly entry: TreeEntry;
+  readonly readAt: number;
+  readonly parts: Part[];
+}
+
+/**
+ * Brings files into the store as far as it lacks them, and notes what each holds and where that is. Files are read and compressed by
+ * workers, ahead of what is decided here in the files' order.
+ */
 export class Packer {
   readonly contents: Contents;
   /** Bytes of the files that were dealt with, read or not. */
   bytesDone = 0;
-  readonly #place: ContentPlace;
   readonly #index: StatIndex;
   readonly #known: KnownContent;
   readonly #writer: PackWriter;
+  readonly #workers: PackWorkers;
   readonly #pace: Pace;
   readonly #describe: () => string;
-  readonly #buffer = Buffer.allocUnsafeSlow(chunkSize);
+  readonly #signal: AbortSignal | undefined;
+  readonly #hashing: FileHashing;
   /** What was packed by this run: the content of a row is in the parts of the same number. */
   readonly #packed = new DigestTable();
   readonly #parts: (Part | readonly Part[])[] = [];
@@ -30,43 +49,58 @@ export class Packer {
     index: StatIndex;
     known: KnownContent;
     writer: PackWriter;
+    workers: PackWorkers;
     pace: Pace;
     describe: () => string;
+    /** Ends a wait for the workers; {@link Pace} looks at it otherwise. */
+    signal: AbortSignal | undefined;
   }) {
-    this.#place = tools.place;
     this.#index = tools.index;
     this.#known = tools.known;
     this.#writer = tools.writer;
+    this.#workers = tools.workers;
     this.#pace = tools.pace;
     this.#describe = tools.describe;
+    this.#signal = tools.signal;
     this.contents = new Contents(tools.index.table);
+    const read = (bytes: number) => {
+      this.bytesDone += bytes;
+    };
+    this.#hashing = new FileHashing({ ...tools, contents: this.contents, read });
   }
 
   /** Packs files. Returns the paths of those that could not be read as the walk had found them. */
   async pack(entries: Iterable<TreeEntry>): Promise<ReadonlySet<string>> {
     const missed = new Set<string>();
-    for (const entry of entries) {
-      if (entry.type !== "file") continue;
-      if (this.#writer.isCrowded) await this.#writer.relieve();
-      if (this.#pace.due) await this.#pace.rest(this.#describe);
-      const packed =
-        this.#isPacked(entry) || (entry.stamp.size <= chunkSize ? this.#addSmall(entry) : await this.#addLarge(entry));
-      if (packed) this.bytesDone += entry.stamp.size;
-      else missed.add(entry.path);
-    }
-    return missed;
+    const results = new InOrder(this.#workers.fail);
+    return this.#stoppable(async () => {
+      const units = new PackUnits();
+      for (const entry of entries) {
+        if (entry.type !== "file") continue;
+        if (this.#pace.due) await this.#pace.rest(this.#describe);
+        if (this.#isPacked(entry)) {
+          this.bytesDone += entry.stamp.size;
+          continue;
+        }
+        units.add(entry);
+        if (units.areMany) this.#workers.start();
+        if (!this.#workers.areStarted) continue;
+        for (const unit of units.takeComplete()) await this.#begin(unit, results, missed);
+      }
+      for (const unit of units.takeAll()) await this.#begin(unit, results, missed);
+      await Promise.race([results.done(), this.#workers.failure]);
+      return missed;
+    });
   }
 
   /** Finds out a file's content without packing it. Returns false when it is no longer as the walk found it. */
-  async hash(entry: TreeEntry): Promise<boolean> {
-    const row = this.#index.find(entry);
-    if (row !== undefined) {
-      this.contents.set(entry.path, row);
-      return true;
-    }
-    return this.#reading(entry, async (reading) => {
-      while (reading.next(this.#buffer) !== null) await this.#breathe();
-    });
+  hash(entry: TreeEntry): Promise<boolean> {
+    return this.#hashing.hash(entry);
+  }
+
+  /** The same of many files. Returns the paths of those that are no longer as the walk found them. */
+  hashAll(entries: Iterable<TreeEntry>): Promise<ReadonlySet<string>> {
+    return this.#stoppable(() => this.#hashing.hashAll(entries));
   }
 
   /** Where a packed file's content is. Only after the writer has finished. */
@@ -78,6 +112,21 @@ export class Packer {
     const parts = packed < 0 ? this.#known.file(digest) : this.#parts[packed];
     if (parts === undefined) throw new Error(`${path} was not packed`);
     return Array.isArray(parts) ? parts : [parts as Part];
+  }
+
+  /** Gives the workers' work up when the signal says so, or when this work fails. */
+  async #stoppable<T>(work: () => Promise<T>): Promise<T> {
+    const stop = () => this.#workers.fail(this.#signal?.reason);
+    this.#signal?.addEventListener("abort", stop);
+    try {
+      return await work();
+    } catch (error) {
+      this.#workers.fail(error);
+      throw error;
+    } finally {
+      this.#signal?.removeEventListener("abort", stop);
+      this.#workers.close();
+    }
   }
 
   /** True where it is known what the file holds, and the store has that. */
@@ -92,81 +141,116 @@ export class Packer {
     return this.#packed.find(digest) >= 0 || this.#known.has(digest);
   }
 
-  /** Reads into the place where the bytes will be compressed. */
-  #addSmall(entry: TreeEntry): boolean {
+  /** Has a unit read. Waits for the places that it takes, so that what is under way is bounded. */
+  async #begin(unit: PackUnit, results: InOrder, missed: Set<string>): Promise<void> {
+    if ("large" in unit) return this.#beginLarge(unit.large, results, missed);
+    const { files } = unit;
+    const slot = await this.#slot();
     const readAt = Date.now();
-    const into = this.#writer.room(entry.stamp.size) ?? this.#buffer.subarray(0, entry.stamp.size);
-    try {
-      const row = this.#index.note(entry, readSmall(entry, this.#place, into), readAt);
-      this.contents.set(entry.path, row);
-      const digest = this.contents.table.digest(row);
-      if (!this.#has(digest)) {
-        this.#packed.add(digest);
-        this.#parts.push(into.length === 0 ? [] : this.#writer.addShared(into));
-      }
-      return true;
-    } catch (error) {
-      return this.#unlessChanged(entry, error);
-    }
-  }
-
-  async #addLarge(entry: TreeEntry): Promise<boolean> {
-    return this.#reading(entry, async (reading) => {
-      const parts: Part[] = [];
-      for (;;) {
-        if (this.#writer.isCrowded) await this.#writer.relieve();
-        const buffer = this.#writer.take();
-        const chunk = reading.next(buffer);
-        if (chunk === null) {
-          this.#writer.give(buffer);
-          break;
-        }
-        parts.push(this.#addChunk(buffer, chunk));
-        await this.#breathe();
-      }
-      const digest = Buffer.from(reading.content.sha256, "hex");
-      if (this.#has(digest)) return;
-      this.#packed.add(digest);
-      this.#parts.push(parts);
+    const read = this.#workers.run("packFiles", {
+      at: slot.at,
+      paths: files.map(({ path }) => path),
+      sizes: Float64Array.from(files, ({ stamp }) => stamp.size),
+      ctimes: Float64Array.from(files, ({ stamp }) => ctimeInMilliseconds(stamp)),
+      followed: Uint8Array.from(files, ({ followed }) => (followed ? 1 : 0)),
     });
+    results.add(read, (content) => this.#addFiles(files, content, slot, readAt, missed));
   }
 
-  async #reading(entry: TreeEntry, read: (reading: FileReading) => Promise<void>): Promise<boolean> {
-    const readAt = Date.now();
-    try {
-      const reading = new FileReading(entry, this.#place);
-      try {
-        await read(reading);
-        this.contents.set(entry.path, this.#index.note(entry, reading.content, readAt));
-        return true;
-      } finally {
-        reading.close();
+  async #beginLarge(entry: TreeEntry, results: InOrder, missed: Set<string>): Promise<void> {
+    const number = this.#workers.number();
+    const { path, followed, stamp } = entry;
+    const file = { path, followed, stamp };
+    const reading: Reading = { entry, readAt: Date.now(), parts: [] };
+    for (let left = Math.ceil(stamp.size / chunkSize); left > 0; ) {
+      const slots = [await this.#slot()];
+      while (slots.length < Math.min(left, chunksAtOnce)) {
+        const further = this.#workers.slots.takeFree();
+        if (further === undefined) break;
+        slots.push(further);
       }
-    } catch (error) {
-      return this.#unlessChanged(entry, error);
+      left -= slots.length;
+      const read = this.#workers.run(
+        "packChunks",
+        { number, file, at: slots.map(({ at }) => at), last: left === 0, chunks: true },
+        number,
+      );
+      results.add(read, (chunks) => this.#addChunks(reading, chunks, slots, missed));
     }
   }
 
-  #unlessChanged({ path }: TreeEntry, error: unknown): false {
-    if (!(error instanceof FileChangedError)) throw error;
-    this.contents.delete(path);
-    return false;
+  async #slot(): Promise<Slot> {
+    const slot = await this.#workers.slots.take();
+    if (this.#pace.due) await this.#pace.rest(this.#describe);
+    return slot;
   }
 
-  #addChunk(buffer: Buffer, chunk: Buffer): Part {
-    const sha256 = hash("sha256", chunk);
+  #addFiles(
+    files: readonly TreeEntry[],
+    { sha256, extras }: FilesRead,
+    slot: Slot,
+    readAt: number,
+    missed: Set<string>,
+  ): void {
+    const known = new Map(extras.map(([file, identity, fact]) => [file, { identity, fact }]));
+    let start = 0;
+    for (const [file, entry] of files.entries()) {
+      const { size } = entry.stamp;
+      const hash = sha256[file] ?? null;
+      if (hash === null) this.#miss(entry, missed);
+      else {
+        const { identity, fact } = known.get(file) ?? { identity: hash, fact: null };
+        const digest = this.#note(entry, { sha256: hash, identity, fact }, readAt);
+        if (!this.#has(digest)) {
+          this.#packed.add(digest);
+          this.#parts.push(size === 0 ? [] : this.#writer.addShared(slot, start, size, hash));
+        }
+      }
+      start += size;
+    }
+    if (!this.#writer.keeps(slot)) this.#workers.slots.give(slot);
+  }
+
+  #addChunks(
+    { entry, readAt, parts }: Reading,
+    { sha256, whole }: ChunksRead,
+    slots: readonly Slot[],
+    missed: Set<string>,
+  ): void {
+    for (const [number, slot] of slots.entries()) {
+      const hash = sha256?.[number];
+      if (hash === undefined) this.#workers.slots.give(slot);
+      else parts.push(this.#addChunk(slot, Math.min(chunkSize, entry.stamp.size - parts.length * chunkSize), hash));
+    }
+    if (sha256 === null) this.#miss(entry, missed);
+    if (whole === null) return;
+    const digest = this.#note(entry, { sha256: whole, identity: whole, fact: null }, readAt);
+    if (this.#has(digest)) return;
+    this.#packed.add(digest);
+    this.#parts.push(parts);
+  }
+
+  #addChunk(slot: Slot, size: number, sha256: string): Part {
     const frame = this.#known.chunk(sha256);
-    const there = frame === undefined ? this.#chunks.get(sha256) : { frame, offset: 0, length: chunk.length };
+    const there = frame === undefined ? this.#chunks.get(sha256) : { frame, offset: 0, length: size };
     if (there !== undefined) {
-      this.#writer.give(buffer);
+      this.#workers.slots.give(slot);
       return there;
     }
-    const part = this.#writer.addChunk(buffer, chunk.length, sha256);
+    const part = this.#writer.addChunk(slot, size, sha256);
     this.#chunks.set(sha256, part);
     return part;
   }
 
-  async #breathe(): Promise<void> {
-    if (this.#pace.due) await this.#pace.rest(this.#describe);
+  #note(entry: TreeEntry, content: FileContent, readAt: number): Uint8Array {
+    const row = this.#index.note(entry, content, readAt);
+    this.contents.set(entry.path, row);
+    this.bytesDone += entry.stamp.size;
+    return this.contents.table.digest(row);
+  }
+
+  #miss({ path }: TreeEntry, missed: Set<string>): void {
+    this.contents.delete(path);
+    missed.add(path);
   }
 }

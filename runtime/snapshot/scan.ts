@@ -7,7 +7,7 @@ import { Pace } from "./pace";
 import { partsOf } from "./parts";
 import { defaultIndexFile, StatIndex } from "./stat-index";
 import { type Identified, identify, type Survey, type Surveyed, surveyOf } from "./summary";
-import { LazyThreads } from "./threads/lazy";
+import { LazyThreadPool } from "./threads/pool";
 import type { TreeEntry } from "./tree-entry";
 import type { CountedScan, ModelsMode, Scan, ScanRequest } from "./types";
 import { type Tree, walk } from "./walk";
@@ -42,10 +42,10 @@ async function lookThrough(request: ScanRequest, contents: boolean): Promise<Loo
   const root = resolve(request.environment.root);
   const place: ContentPlace = { root, parts: partsOf(request.environment.layout) };
   const mode = request.models;
-  const threads = new LazyThreads();
+  const pool = new LazyThreadPool();
   try {
     const index = StatIndex.load(request.index ?? defaultIndexFile(root), place);
-    const look = () => walk({ ...request, ...place, models: mode, threads: threads.get });
+    const look = () => walk({ ...request, ...place, models: mode, threads: () => pool.start() });
     const first = await look();
     const known = contents ? null : index.identified(first, mode);
     if (known !== null) return answer({ ...place, mode, tree: first, identified: known, contents: null }, 0, []);
@@ -54,7 +54,7 @@ async function lookThrough(request: ScanRequest, contents: boolean): Promise<Loo
     const remarks = saveIndex(index, tree, mode, identified);
     return answer({ ...place, mode, tree, identified, contents: reader.contents }, reader.bytesRead, remarks);
   } finally {
-    await threads.close();
+    await pool.close();
   }
 }
 

@@ -116,6 +116,8 @@ export interface PackRequest extends ScanRequest {
   readonly settings?: StoreSettings;
   /** How plugins behaved at the workstation's last start; records of other content are left out. */
   readonly plugins: readonly PluginRecord[];
+  /** Threads that read and compress where there is much to pack; the snapshot is the same with any number. @default one for each processor */
+  readonly threads?: number;
 }
 
 export interface PackedSnapshot {

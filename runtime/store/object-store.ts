@@ -15,11 +15,14 @@ export interface StoredObject {
 export interface ObjectStore {
   /** The store as it stands in a reference, before `#sha256:`. */
   readonly location: string;
+  /** Objects of some megabytes that are created at the same time with gain. @default what the caller finds right for a disk */
+  readonly parallelWrites?: number;
   /**
    * Creates an object out of pieces that follow one another; it is there completely or not at all. Returns false, and changes
-   * nothing, when the key exists with that many bytes. Throws {@link DamagedObjectError} when it exists with other ones.
+   * nothing, when the key exists with that many bytes. Throws {@link DamagedObjectError} when it exists with other ones. `sha256`, of
+   * all bytes, spares a store the work where it has to compute a check of its own.
    */
-  create(key: string, pieces: readonly Uint8Array[]): Promise<boolean>;
+  create(key: string, pieces: readonly Uint8Array[], sha256?: string): Promise<boolean>;
   /** All bytes of an object. Throws {@link ObjectNotFoundError}. */
   get(key: string): Promise<Buffer>;
   /** Exactly `length` bytes from `offset` on. Throws {@link ObjectNotFoundError}, or {@link DamagedObjectError} when it is shorter. */

@@ -55,10 +55,11 @@ export class S3Sessions {
   async #make(): Promise<S3Session> {
     const generation = this.#generation;
     const { S3 } = await import("@aws-sdk/client-s3");
-    const s3 = new S3(this.#config(this.#settings.region));
+    const client = (region: string | undefined) => withoutSecondHash(new S3(this.#config(region)));
+    const s3 = client(this.#settings.region);
     if (this.#settings.region !== undefined || !this.elsewhere) return { s3, generation };
     const named = await s3.config.region().catch(() => undefined);
-    return { s3: named === undefined ? new S3(this.#config(regionOfNone)) : s3, generation };
+    return { s3: named === undefined ? client(regionOfNone) : s3, generation };
   }
 
   #config(region: string | undefined): S3ClientConfig {
@@ -82,6 +83,20 @@ export class S3Sessions {
     if (this.#generation > 0) Object.assign(config, { ignoreCache: true });
     return config;
   }
+}
+
+/** A signature covers the body's SHA-256: where a request has it as its check, the SDK need not compute it. */
+function withoutSecondHash(s3: S3): S3 {
+  s3.middlewareStack.add(
+    (next) => (args) => {
+      const { headers } = args.request as { readonly headers: Record<string, string> };
+      const check = headers["x-amz-checksum-sha256"];
+      if (check !== undefined) headers["x-amz-content-sha256"] = Buffer.from(check, "base64").toString("hex");
+      return next(args);
+    },
+    { step: "build", name: "withoutSecondHash" },
+  );
+  return s3;
 }
 
 /** Where requests go instead of AWS, as far as it is known without the SDK. */

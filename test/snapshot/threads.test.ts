@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { ThreadPool } from "../../runtime/snapshot/threads/pool";
+import { LazyThreadPool, ThreadPool } from "../../runtime/snapshot/threads/pool";
 
 let folder: string;
 let pool: ThreadPool | undefined;
@@ -95,4 +95,17 @@ test("closing ends threads in the middle of a task", async () => {
   const task = threads.run("echo", "x");
   await threads.close();
   await expect(task).rejects.toThrow("the threads were ended");
+});
+
+test("a lazy pool has no threads until they are needed, the same ones from then on, and others after it was closed", async () => {
+  const lazy = new LazyThreadPool(1);
+  await lazy.close();
+  const first = lazy.start();
+  expect(lazy.start()).toBe(first);
+  expect(await first.run("echo", "a")).toBe("a");
+  await lazy.close();
+  await expect(first.run("echo", "b")).rejects.toThrow("the threads were ended");
+  const second = lazy.start();
+  expect(await second.run("echo", "c")).toBe("c");
+  await lazy.close();
 });

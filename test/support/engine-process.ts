@@ -86,6 +86,8 @@ export async function buildEngine(folder: string): Promise<EngineProcess> {
     platform: "node",
     format: "cjs",
     target: "node22",
+    // Threads run the compiled program of the package, which is looked for above this folder.
+    define: { __dirname: JSON.stringify(__dirname) },
     logLevel: "warning",
   });
   const script = join(folder, "run.cjs");

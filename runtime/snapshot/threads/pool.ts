@@ -14,6 +14,8 @@ const tasksAhead = 2;
  * thread would be most of what a scan takes.
  */
 const youngGeneration = 12;
+/** Threads that a pool has unless it is told otherwise: one for each processor. */
+export const usualThreads = () => Math.min(availableParallelism(), mostThreads);
 
 /** Compiled in any case: a thread does not go through what may translate the sources of the one that starts it. */
 const usualProgram = () => join(packageRoot(), "dist", "runtime", "snapshot", "threads", "main.js");
@@ -43,7 +45,7 @@ export class ThreadPool {
   #lastId = 0;
 
   constructor({
-    size = Math.min(availableParallelism(), mostThreads),
+    size = usualThreads(),
     program = usualProgram(),
   }: { readonly size?: number; readonly program?: string } = {}) {
     this.#threads = Array.from({ length: size }, () => this.#start(program));
@@ -124,6 +126,25 @@ export class ThreadPool {
     const tasks = this.#threads.flatMap(({ own, underWay }) => [...underWay.values(), ...own.splice(0)]);
     for (const { underWay } of this.#threads) underWay.clear();
     for (const { reject } of [...tasks, ...this.#waiting.splice(0)]) reject(error);
+  }
+}
+
+/** A pool that is started when it is needed, and again when it is needed after it was closed. Must be closed. */
+export class LazyThreadPool {
+  #pool: ThreadPool | null = null;
+
+  constructor(private readonly size: number = usualThreads()) {}
+
+  start(): ThreadPool {
+    this.#pool ??= new ThreadPool({ size: this.size });
+    return this.#pool;
+  }
+
+  /** Ends the threads, which gives their memory back. */
+  async close(): Promise<void> {
+    const pool = this.#pool;
+    this.#pool = null;
+    await pool?.close();
   }
 }
 

@@ -1,11 +1,12 @@
 import type { WalkedFolder } from "../folder-walk";
 import type { FolderTask } from "./walk";
+import type { PackTasks } from "./pack-tasks";
 
 /**
  * What threads do, by name. A task's request and result are cloned from one thread to another, so they hold plain data, buffers and
  * shared memory only. What may well happen, such as a file that changed meanwhile, is a result; an error ends the whole work.
  */
-export interface ThreadTasks {
+export interface ThreadTasks extends PackTasks {
   /** Answers with what it was given: shows that the thread is up. */
   readonly echo: ThreadTask<string, string>;
   /** Looks through a folder. */
