@@ -8,6 +8,18 @@ export interface PackRecord {
   readonly size: number;
 }
 
+/** The manifest, by its digest, from which one that has this record says only what differs. It has no such record itself. */
+export interface BaseRecord {
+  readonly type: "base";
+  readonly sha256: string;
+}
+
+/** An entry of the base that is not there any more. */
+export interface RemovedRecord {
+  readonly type: "removed";
+  readonly path: string;
+}
+
 /** A zstd frame in a pack. Sorted by pack and offset; its place among the frames is its number. */
 export interface FrameRecord {
   readonly type: "frame";
@@ -56,6 +68,12 @@ export interface FileRecord extends EntryRecord {
 
 /** Something of the environment. Sorted by the bytes of its path, so that a folder comes before what it holds. */
 export type ManifestEntry = DirectoryRecord | LinkRecord | FileRecord;
+
+/** Every record of a manifest but the first. */
+export type StoredRecord = BaseRecord | PackRecord | FrameRecord | ManifestEntry | RemovedRecord;
+
+/** Stands for the hash of what has no content. */
+export const noDigest = Buffer.alloc(32);
 
 /** Largest plain content of a frame. A reader may have to keep several in memory. */
 export const largestFrame = 64 * 1024 * 1024;

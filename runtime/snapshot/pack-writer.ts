@@ -225,8 +225,8 @@ class OpenPack {
   }
 }
 
-/** A frame without content, which gives a pack of the same content another name. */
-function nonce(): Buffer {
+/** A frame without content, which gives a pack, or a manifest, of the same content another name. */
+export function nonce(): Buffer {
   const frame = Buffer.alloc(24);
   frame.writeUInt32LE(skippableMagic, 0);
   frame.writeUInt32LE(16, 4);
