@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ObjectStore } from "../store";
-import { replaceFile } from "./cache-files";
+import { hashOf, replaceFile } from "./cache-files";
 import { DigestTable, digestSize } from "./digest-table";
 import { type EntryView, viewOf } from "./entry-view";
 import { ManifestReading } from "./manifest-reading";
@@ -95,10 +95,11 @@ export class BaseEntries {
 
   /** Keeps it for the next pack. Throws where that cannot be written. */
   keep(file: string): void {
-    const { body, ...sizes } = this.#columns.encode();
+    const { pieces, ...sizes } = this.#columns.encode();
     const head = Buffer.from(JSON.stringify({ ...this.#head, ...sizes }));
-    const first = { format, sha256: hash("sha256", Buffer.concat([hashOf(head), hashOf(body)])), head: head.length };
-    replaceFile(file, Buffer.concat([Buffer.from(`${JSON.stringify(first)}\n`), head, body]));
+    const body = [head, ...pieces];
+    const first = { format, sha256: hashOf(body), head: head.length };
+    replaceFile(file, [Buffer.from(`${JSON.stringify(first)}\n`), ...body]);
   }
 
   /** What a file holds, where that is the manifest with this digest in this store. */
@@ -110,7 +111,7 @@ export class BaseEntries {
       if (first.format !== format) return null;
       const start = end + (first.head as number);
       const [text, body] = [bytes.subarray(end, start), bytes.subarray(start)];
-      if (first.sha256 !== hash("sha256", Buffer.concat([hashOf(text), hashOf(body)]))) return null;
+      if (first.sha256 !== hash("sha256", bytes.subarray(end))) return null;
       const head = JSON.parse(text.toString("utf8")) as BaseHead & ColumnSizes;
       if (head.store !== store || head.digest !== digest) return null;
       return new BaseEntries(head, Columns.decode(body, head));
@@ -133,10 +134,6 @@ export class BaseEntries {
     });
     return hasBase ? null : new BaseEntries({ store: store.location, digest, size, packs }, columns.filled());
   }
-}
-
-function hashOf(bytes: Buffer): Buffer {
-  return hash("sha256", bytes, "buffer");
 }
 
 interface ColumnSizes {
@@ -219,14 +216,14 @@ class Columns {
     );
   }
 
-  encode(): ColumnSizes & { readonly body: Buffer } {
+  encode(): ColumnSizes & { readonly pieces: readonly Uint8Array[] } {
     const text = Buffer.from(`${JSON.stringify([...this.extras])}\0${this.paths.join("\0")}`);
     const numbers = [this.sizes, this.mtimes, this.frameOffsets, this.framePacks, this.kinds];
     const bytes = numbers.map(({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength));
     return {
       rows: this.paths.length,
       frames: this.framePacks.length,
-      body: Buffer.concat([...bytes, this.digests, text]),
+      pieces: [...bytes, this.digests, text],
     };
   }
 

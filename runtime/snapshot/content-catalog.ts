@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { replaceFile } from "./cache-files";
+import { hashOf, replaceFile } from "./cache-files";
 import { DigestTable, digestSize } from "./digest-table";
 import type { FrameRecord, PackRecord } from "./manifest-records";
 import type { Frame, Part } from "./pack-writer";
@@ -20,6 +20,7 @@ export interface CataloguedContent {
  * that a pack reads only manifests that are new. It is a cache: without it every manifest is read.
  */
 export class ContentCatalog {
+  /** Of the manifests all of whose content was added, in that order. */
   readonly digests: string[] = [];
   readonly packs: PackRecord[] = [];
   readonly frames: FrameRecord[] = [];
@@ -31,27 +32,25 @@ export class ContentCatalog {
   #starts = new Integers();
   readonly #packNumbers = new Map<string, number>();
   readonly #frameNumbers = new Map<string, number>();
+  /** The same of frames that were added by this run. */
+  readonly #numbers = new WeakMap<Frame, number>();
 
-  /** Adds what a manifest names, without what its base does. `sizeOf` gives the bytes of a pack. */
-  add(digest: string, contents: Iterable<CataloguedContent>, sizeOf: (pack: string) => number): void {
-    this.digests.push(digest);
-    const numbers = new Map<Frame, number>();
-    for (const { sha256, parts } of contents) {
-      const row: number[] = [];
-      for (const { frame, offset, length } of parts) {
-        let number = numbers.get(frame);
-        if (number === undefined) {
-          number = this.#add(frame, sizeOf);
-          numbers.set(frame, number);
-        }
-        row.push(number, offset, length);
+  /** Adds a content that a manifest names. `sizeOf` gives the bytes of a pack. */
+  add({ sha256, parts }: CataloguedContent, sizeOf: (pack: string) => number): void {
+    const row: number[] = [];
+    for (const { frame, offset, length } of parts) {
+      let number = this.#numbers.get(frame);
+      if (number === undefined) {
+        number = this.#add(frame, sizeOf);
+        this.#numbers.set(frame, number);
       }
-      // The same content elsewhere is kept too: the first place may be gone.
-      if (this.contents.find(sha256, (known) => this.#isAt(known, row)) >= 0) continue;
-      this.contents.add(sha256);
-      this.#starts.push(this.#parts.length);
-      for (const number of row) this.#parts.push(number);
+      row.push(number, offset, length);
     }
+    // The same content elsewhere is kept too: the first place may be gone.
+    if (this.contents.find(sha256, (known) => this.#isAt(known, row)) >= 0) return;
+    this.contents.add(sha256);
+    this.#starts.push(this.#parts.length);
+    for (const number of row) this.#parts.push(number);
   }
 
   /** Calls back with each part of a row: number of the frame, offset in its plain content, bytes. */
@@ -81,9 +80,9 @@ export class ContentCatalog {
   keep(file: string, location: string): void {
     const { digests, packs, frames } = this;
     const head = Buffer.from(JSON.stringify({ location, digests, packs, frames }));
-    const body = Buffer.concat([head, this.contents.bytes, this.#starts.bytes, this.#parts.bytes]);
-    const first = { format, sha256: hash("sha256", body), head: head.length, rows: this.contents.count };
-    replaceFile(file, Buffer.concat([Buffer.from(`${JSON.stringify(first)}\n`), body]));
+    const body = [head, this.contents.bytes, this.#starts.bytes, this.#parts.bytes];
+    const first = { format, sha256: hashOf(body), head: head.length, rows: this.contents.count };
+    replaceFile(file, [Buffer.from(`${JSON.stringify(first)}\n`), ...body]);
   }
 
   #pack(pack: PackRecord): number {

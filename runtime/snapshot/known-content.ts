@@ -59,8 +59,8 @@ export class KnownContent {
     const known = catalog.digests.length;
     for (const digest of present.slice(known)) {
       try {
-        const { contents, sizes } = await readManifestContents(store, digest);
-        catalog.add(digest, contents, (pack) => sizes.get(pack) ?? -1);
+        await readManifestContents(store, digest, (content, sizeOf) => catalog.add(content, sizeOf));
+        catalog.digests.push(digest);
       } catch (error) {
         if (!(error instanceof DamagedSnapshotError || error instanceof SnapshotNotFoundError)) throw error;
         report(`its content is not used: ${error.message}`);
@@ -106,7 +106,8 @@ export class KnownContent {
    */
   remember(digest: string, contents: Iterable<CataloguedContent>, sizeOf: (pack: string) => number): void {
     if (this.#keep === null || this.#catalog.digests.includes(digest)) return;
-    this.#catalog.add(digest, contents, sizeOf);
+    for (const content of contents) this.#catalog.add(content, sizeOf);
+    this.#catalog.digests.push(digest);
     this.#keep(this.#catalog);
   }
 

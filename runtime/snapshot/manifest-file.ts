@@ -47,65 +47,62 @@ export async function readManifest(store: ObjectStore, digest: string, entries =
 }
 
 /**
- * The content of files that a manifest names itself, without what only its base does, and the bytes of each pack that it is in.
- * Verified are the digest, and each record by itself.
+ * Calls back with the content of each file that a manifest names itself, without what only its base does, and a function that gives
+ * the bytes of a pack. Verified are the digest, and each record by itself.
  */
 export async function readManifestContents(
   store: ObjectStore,
   digest: string,
-): Promise<{ readonly contents: readonly CataloguedContent[]; readonly sizes: ReadonlyMap<string, number> }> {
+  take: (content: CataloguedContent, sizeOf: (pack: string) => number) => void,
+): Promise<void> {
   const reading = new ManifestReading(store, digest);
-  const own = new Places();
-  const files: FileRecord[] = [];
-  await reading.each((record) => {
-    if (record.type === "file") files.push(record);
-    else own.add(record);
-    return true;
-  });
   const places = new Places();
-  const { base } = own;
+  const { base } = await reading.readNeeds();
   if (base !== null) {
     const ofBase = new ManifestReading(store, base);
-    await requireBase(reading.name, store, base, () => ofBase.each((record) => places.add(record)));
+    await requireBase(reading.name, store, base, () => ofBase.each((record) => places.add(record, ofBase)));
   }
-  const frames = places.followedBy(own, reading);
-  const contents = files.map(({ path, size, sha256, parts }): CataloguedContent => {
-    const found = parts.flatMap(([number, offset, length]): Part[] => {
-      const frame = frames[number];
-      return frame === undefined || offset + length > frame.size ? [] : [{ frame, offset, length }];
-    });
-    if (found.reduce((sum, { length }) => sum + length, 0) === size) {
-      return { sha256: Buffer.from(sha256, "hex"), parts: found };
-    }
-    throw new DamagedSnapshotError(`${reading.name}: the parts of ${JSON.stringify(path)} are not its ${size} bytes`);
+  await reading.each((record) => {
+    if (places.add(record, reading) || record.type !== "file") return true;
+    take({ sha256: Buffer.from(record.sha256, "hex"), parts: places.partsOf(record, reading) }, places.sizeOf);
+    return true;
   });
-  return { contents, sizes: new Map(places.packs.map(({ sha256, size }) => [sha256, size])) };
 }
 
-/** What comes before the entries of a manifest. */
+/** The packs and frames that a manifest lists before its entries, after those of its base. */
 class Places {
-  base: string | null = null;
-  readonly packs: PackRecord[] = [];
-  readonly #frames: FrameRecord[] = [];
+  readonly #sizes = new Map<string, number>();
+  readonly #packs: string[] = [];
+  readonly #frames: Frame[] = [];
 
   /** Returns false for an entry. */
-  add(record: StoredRecord): boolean {
-    if (record.type === "base") this.base = record.sha256;
-    else if (record.type === "pack") this.packs.push(record);
-    else if (record.type === "frame") this.#frames.push(record);
-    else return false;
+  add(record: StoredRecord, reading: ManifestReading): boolean {
+    if (record.type === "pack") {
+      this.#sizes.set(record.sha256, record.size);
+      this.#packs.push(record.sha256);
+    } else if (record.type === "frame") {
+      const { pack: number, offset, length, size, sha256 } = record;
+      const pack = this.#packs[number];
+      if (pack === undefined) throw reading.wrong(`names pack ${number}, which is not listed before it`);
+      this.#frames.push({ pack, offset, length, size, sha256 });
+    } else return record.type === "base";
     return true;
   }
 
-  /** Adds what a manifest has whose base this is, or which has none. Returns its frames by number. */
-  followedBy(own: Places, { name }: ManifestReading): readonly Frame[] {
-    this.packs.push(...own.packs);
-    return [...this.#frames, ...own.#frames].map(({ pack: number, offset, length, size, sha256 }, position) => {
-      const pack = this.packs[number];
-      if (pack === undefined)
-        throw new DamagedSnapshotError(`${name}: frame ${position} is in a pack that is not listed`);
-      return { pack: pack.sha256, offset, length, size, sha256 };
+  readonly sizeOf = (pack: string): number => this.#sizes.get(pack) ?? -1;
+
+  partsOf({ path, size, parts }: FileRecord, reading: ManifestReading): readonly Part[] {
+    let sum = 0;
+    const found = parts.map(([number, offset, length]): Part => {
+      const frame = this.#frames[number];
+      if (frame === undefined || length === 0 || offset + length > frame.size) {
+        throw reading.wrong(`(${JSON.stringify(path)}) has a part that lies outside of its frame`);
+      }
+      sum += length;
+      return { frame, offset, length };
     });
+    if (sum === size) return found;
+    throw reading.wrong(`(${JSON.stringify(path)}) has ${size} bytes, but parts of ${sum}`);
   }
 }
 

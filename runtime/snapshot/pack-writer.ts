@@ -1,10 +1,11 @@
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { promisify } from "node:util";
 import { constants, zstdCompress } from "node:zlib";
 import type { ObjectStore } from "../store";
 import { chunkSize } from "./content";
 import { sha256Of } from "./digest";
 import { packKey } from "./manifest-file";
+import { nonce } from "./nonce";
 
 const compress = promisify(zstdCompress);
 /** Bytes that a frame can take when its content cannot be compressed. */
@@ -20,9 +21,6 @@ const compression = {
 const packSize = 32 * 1024 * 1024;
 /** Frames that are compressed at the same time; Node.js gives them to four threads. */
 const concurrentFrames = 8;
-/** Starts a frame that zstd skips. */
-const skippableMagic = 0x184d2a50;
-
 /** A frame. Its size and hash are known once it is closed, its place once its pack is complete. */
 export interface Frame {
   pack: string;
@@ -223,13 +221,4 @@ class OpenPack {
     this.frames.length = 0;
     this.size = 0;
   }
-}
-
-/** A frame without content, which gives a pack, or a manifest, of the same content another name. */
-export function nonce(): Buffer {
-  const frame = Buffer.alloc(24);
-  frame.writeUInt32LE(skippableMagic, 0);
-  frame.writeUInt32LE(16, 4);
-  randomBytes(16).copy(frame, 8);
-  return frame;
 }

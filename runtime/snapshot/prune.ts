@@ -1,14 +1,15 @@
 import { randomBytes } from "node:crypto";
-import { type AbandonedObjects, type ObjectStore, openStore, type StoredObject, type StoreSettings } from "../store";
+import { type AbandonedObjects, type ObjectStore, openStore, type StoreSettings } from "../store";
 import type { Watch } from "../waiting";
 import { inParallel } from "./in-parallel";
 import { manifestKey, packKey } from "./manifest-keys";
-import { ManifestReading, type NamedInStore } from "./manifest-reading";
 import { nameOf } from "./paths";
+import { type Found, objectsIn, PruneMarks } from "./prune-marks";
 import { markKey, pruneWait, smallestBase } from "./prune-wait";
 import { formatReference } from "./reference";
 import { digestOf, type Judged, judge, type Protection, type Retention, requireRetention } from "./retention";
-import { DamagedSnapshotError, SnapshotNotFoundError } from "./types";
+import { StoredNeeds } from "./stored-needs";
+import { DamagedSnapshotError } from "./types";
 
 export interface PruneRequest extends Partial<Watch> {
   /** The store as it stands in a reference. */
@@ -94,149 +95,71 @@ class Prune {
   readonly #store: ObjectStore;
   readonly #request: PruneRequest;
   readonly #wait: number;
-  /** By manifest, which never changes. */
-  readonly #needsOf = new Map<string, NamedInStore>();
+  readonly #needs: StoredNeeds;
 
   constructor(store: ObjectStore, request: PruneRequest) {
     this.#store = store;
     this.#request = request;
     this.#wait = request.wait ?? pruneWait;
+    this.#needs = new StoredNeeds(store, () => this.#tell("reading what the snapshots need"));
   }
 
   async run(now: Date, abandoned: AbandonedObjects): Promise<Pruning> {
     const { keep, protect, dryRun } = this.#request;
     // First of all: nothing may be touched while it is unknown what a kept manifest needs.
     const judged = await this.#withBases(judge(await this.#manifests(), keep, protect, now));
-    const [kept, expired] = split(judged, isKept);
+    const [kept, expired] = split(judged, ({ reasons }) => reasons.length > 0);
     const staying = new Set(kept.map(({ digest }) => digest));
-    let needed = await this.#packsNeededBy([...staying]);
-    const [possibleBases, removable] = await this.#partition(expired);
-    if (!dryRun) await this.#removeManifests(removable, staying, now);
+    let needed = await this.#needs.packsOf([...staying]);
 
-    const marks = await this.#objects("marks/");
-    const expiring = await this.#expire(possibleBases, marks, staying, now);
+    const marks = new PruneMarks(this.#store, await this.#objects("marks/"), { now, wait: this.#wait, dryRun });
+    const [bases, others] = await this.#possibleBases(expired);
+    // First what may name a base, so that a kill leaves none without it.
+    if (!dryRun) await this.#removeManifests(others);
+    const { gone: goneBases, ...expiring } = await this.#expireBases(bases, marks, staying);
+    const gone = new Set([...others, ...goneBases].map(({ digest }) => digest));
+    if (!dryRun) await this.#removeEntries(gone, staying, marks);
 
     const packs = await this.#objects("packs/");
     const dead = [...packs.values()].filter(({ name }) => !needed.has(name));
-    const [old, young] = split(dead, ({ storedAt }) => this.#isOver(storedAt, now));
+    const [old, young] = split(dead, ({ storedAt }) => marks.isOver(storedAt));
     const fresh = old.filter(({ name }) => !marks.has(name));
-    await this.#mark(fresh, marks, now);
+    await marks.add(fresh.map(({ name }) => name));
 
     const [ripe, waiting] = split(
       dead.filter(({ name }) => marks.has(name)),
-      ({ name }) => this.#isRipe(name, marks, now),
+      ({ name }) => marks.isRipe(name),
     );
-    if (!dryRun && ripe.length > 0) {
-      // A pack that began before the mark has written its manifest by now, or has given up.
-      const present = (await this.#manifests()).map(({ digest }) => digest);
-      needed = await this.#packsNeededBy(present);
-    }
-    const unneeded = ripe.filter(({ name }) => !needed.has(name));
-    const freed = dryRun ? unneeded : await this.#removeMarked(unneeded, packKey, now);
-    const unmarked = [...marks.keys()].filter((name) => needed.has(name) || staying.has(name));
+    if (!dryRun && ripe.length > 0) needed = await this.#needs.packsOf(await this.#present());
+    this.#tell("removing packs");
+    const freed = await marks.removeMarked(
+      ripe.filter(({ name }) => !needed.has(name)),
+      packKey,
+    );
+    const unmarked = marks.names.filter((name) => needed.has(name) || staying.has(name));
     const present = new Set(judged.map(({ digest }) => digest));
     // One without what it marks is what a kill left, unless it is young: then it may tell another prune the time.
-    const orphans = [...marks.keys()].filter(
-      (name) => !packs.has(name) && !present.has(name) && this.#isRipe(name, marks, now),
-    );
-    if (!dryRun) await this.#removeMarks([...unmarked, ...orphans]);
+    const orphans = marks.names.filter((name) => !packs.has(name) && !present.has(name) && marks.isRipe(name));
+    await marks.remove([...unmarked, ...orphans]);
 
-    const gone = [...removable, ...expiring.gone];
+    const removed = judged.filter(({ digest }) => gone.has(digest));
+    const times = waiting.map(({ name }) => marks.until(name).getTime());
     return {
       store: this.#store.location,
       dryRun,
       kept: kept.map((manifest) => ({ ...this.#describe(manifest), reasons: manifest.reasons })),
-      removed: expired.filter((manifest) => gone.includes(manifest)).map((manifest) => this.#describe(manifest)),
+      removed: removed.map((manifest) => this.#describe(manifest)),
       expiring: expiring.marked,
       marked: sum(fresh),
-      waiting: { ...sum(waiting), until: this.#lastOf(waiting, marks, now) },
+      waiting: { ...sum(waiting), until: times.length === 0 ? null : new Date(Math.max(...times)).toISOString() },
       young: sum(young.filter(({ name }) => !marks.has(name))),
       unmarked: unmarked.length,
       freed: {
         ...sum(freed),
-        manifestBytes: gone.reduce((bytes, { size }) => bytes + size, 0),
+        manifestBytes: removed.reduce((bytes, { size }) => bytes + size, 0),
         abandoned,
       },
       missing: [...new Set(protect.map(({ snapshot }) => digestOf(snapshot)))].filter((digest) => !present.has(digest)),
-    };
-  }
-
-  /** What is kept needs its base: that is kept as well, and says so. */
-  async #withBases(judged: readonly Judged[]): Promise<readonly Judged[]> {
-    const dependants = new Map<string, number>();
-    const kept = judged.filter(isKept).map(({ digest }) => digest);
-    await this.#readNeeds(kept);
-    for (const digest of kept) {
-      const base = this.#needsOf.get(digest)?.base ?? null;
-      if (base === null) continue;
-      if (!judged.some((manifest) => manifest.digest === base)) {
-        throw this.#unknown(digest, `its base ${base} is missing`);
-      }
-      dependants.set(base, (dependants.get(base) ?? 0) + 1);
-    }
-    return judged.map((manifest) => {
-      const number = dependants.get(manifest.digest);
-      if (number === undefined) return manifest;
-      const reason = `base of ${number === 1 ? "1 snapshot" : `${number} snapshots`}`;
-      return { ...manifest, reasons: [...manifest.reasons, reason] };
-    });
-  }
-
-  /** Expired manifests that one which is being packed may be based on, and the others. */
-  async #partition(expired: readonly Judged[]): Promise<[Judged[], Judged[]]> {
-    const large = expired.filter(({ size }) => size >= smallestBase);
-    const bases = new Set<string>();
-    await inParallel(large, async ({ digest }) => {
-      this.#tell("looking at expired snapshots");
-      // Nothing can be based on one that is damaged, or that is not there any more.
-      const named = await this.#read(digest).catch((error) => {
-        if (error instanceof DamagedSnapshotError) return null;
-        throw error;
-      });
-      if (named !== null && named.base === null) bases.add(digest);
-    });
-    return split(expired, ({ digest }) => bases.has(digest));
-  }
-
-  /** Marks expired manifests that have no mark, and removes those whose mark is old and on which nothing is based by now. */
-  async #expire(
-    possibleBases: readonly Judged[],
-    marks: Map<string, Found>,
-    staying: Set<string>,
-    now: Date,
-  ): Promise<{ readonly gone: readonly Judged[]; readonly marked: readonly ExpiringSnapshot[] }> {
-    const { dryRun } = this.#request;
-    const fresh = possibleBases.filter(({ digest }) => !marks.has(digest)).map(({ digest }) => digest);
-    const before = new Set(marks.keys());
-    await this.#mark(
-      fresh.map((name) => ({ name })),
-      marks,
-      now,
-    );
-    const [ripe, waiting] = split(possibleBases, ({ digest }) => this.#isRipe(digest, marks, now));
-    if (!dryRun && ripe.length > 0) {
-      // As for packs: what was begun before the mark is there by now.
-      const present = (await this.#manifests()).map(({ digest }) => digest);
-      await this.#readNeeds(present);
-      for (const digest of present) {
-        const base = this.#needsOf.get(digest)?.base;
-        if (base !== undefined && base !== null) staying.add(base);
-      }
-    }
-    const unneeded = ripe.filter(({ digest }) => !staying.has(digest));
-    const found = unneeded.map((manifest): Found & Judged => ({ ...manifest, name: manifest.digest }));
-    const removed = new Set(
-      (dryRun ? found : await this.#removeMarked(found, manifestKey, now)).map(({ name }) => name),
-    );
-    const gone = unneeded.filter(({ digest }) => removed.has(digest));
-    if (!dryRun && gone.length > 0) await this.#removeEntries(new Set(gone.map(({ digest }) => digest)), staying, now);
-    return {
-      gone,
-      marked: waiting.map((manifest) => ({
-        ...this.#describe(manifest),
-        isNew: !before.has(manifest.digest),
-        until: this.#until(manifest.digest, marks, now).toISOString(),
-      })),
     };
   }
 
@@ -245,111 +168,96 @@ class Prune {
     return [...found.values()].map(({ name, size, storedAt }) => ({ digest: name, size, storedAt }));
   }
 
-  async #packsNeededBy(digests: readonly string[]): Promise<ReadonlySet<string>> {
-    await this.#readNeeds(digests);
-    return new Set(digests.flatMap((digest) => this.#needsOf.get(digest)?.packs.map(({ sha256 }) => sha256) ?? []));
+  /** The manifests that are there now. What was begun before a mark that is old by now is among them, or has given up. */
+  async #present(): Promise<readonly string[]> {
+    return (await this.#manifests()).map(({ digest }) => digest);
   }
 
-  async #readNeeds(digests: readonly string[]): Promise<void> {
-    const unread = digests.filter((digest) => !this.#needsOf.has(digest));
-    await inParallel(unread, async (digest) => {
-      this.#tell("reading what the snapshots need");
-      const needs = await this.#read(digest).catch((error) => {
-        if (!(error instanceof DamagedSnapshotError)) throw error;
-        throw this.#unknown(digest, error.message, error);
-      });
-      // Another prune removed it since it was listed: it needs nothing.
-      this.#needsOf.set(digest, needs ?? { base: null, packs: [] });
+  /** What is kept needs its base: that is kept as well, and says so. */
+  async #withBases(judged: readonly Judged[]): Promise<readonly Judged[]> {
+    const kept = judged.filter(({ reasons }) => reasons.length > 0).map(({ digest }) => digest);
+    await this.#needs.read(kept);
+    const present = new Set(judged.map(({ digest }) => digest));
+    const dependants = new Map<string, number>();
+    for (const digest of kept) {
+      const base = this.#needs.baseOf(digest);
+      if (base === null) continue;
+      if (!present.has(base)) throw this.#needs.unknown(digest, `its base ${base} is missing`);
+      dependants.set(base, (dependants.get(base) ?? 0) + 1);
+    }
+    return judged.map((manifest) => {
+      const number = dependants.get(manifest.digest);
+      if (number === undefined) return manifest;
+      return { ...manifest, reasons: [...manifest.reasons, `base of ${number} snapshot${number === 1 ? "" : "s"}`] };
     });
   }
 
-  /** Null where it is not there any more. */
-  async #read(digest: string): Promise<NamedInStore | null> {
-    try {
-      return await new ManifestReading(this.#store, digest).readNeeds();
-    } catch (error) {
-      if (error instanceof SnapshotNotFoundError) return null;
-      throw error;
-    }
+  /** Those on which one that is being packed may be based, and the others. */
+  async #possibleBases(expired: readonly Judged[]): Promise<[Judged[], Judged[]]> {
+    const bases = new Set<string>();
+    const large = expired.filter(({ size }) => size >= smallestBase);
+    await inParallel(large, async ({ digest }) => {
+      this.#tell("looking at expired snapshots");
+      // Nothing is based on one that is damaged, or that another prune has removed.
+      const needs = await this.#needs.find(digest).catch((error) => {
+        if (error instanceof DamagedSnapshotError) return null;
+        throw error;
+      });
+      if (needs?.base === null) bases.add(digest);
+    });
+    return split(expired, ({ digest }) => bases.has(digest));
   }
 
-  #unknown(digest: string, why: string, cause?: unknown): DamagedSnapshotError {
-    const path = `${this.#store.location}/${manifestKey(digest)}`;
-    return new DamagedSnapshotError(
-      `${why}. What ${path} needs is not known, so nothing can be pruned: put a good copy in its place, or move ${path} away`,
-      { cause },
-    );
-  }
-
-  /** Manifests before their entries by identity, and before any pack of theirs is marked. */
-  async #removeManifests(expired: readonly Judged[], kept: ReadonlySet<string>, now: Date): Promise<void> {
+  async #removeManifests(expired: readonly Judged[]): Promise<void> {
     await inParallel(expired, async ({ digest }) => {
       this.#tell("removing snapshots");
       await this.#store.remove(manifestKey(digest));
     });
-    await this.#removeEntries(new Set(expired.map(({ digest }) => digest)), kept, now);
   }
 
-  async #removeEntries(gone: ReadonlySet<string>, kept: ReadonlySet<string>, now: Date): Promise<void> {
+  /** Marks those that have no mark, and removes those whose mark is old and on which nothing is based by now. */
+  async #expireBases(
+    bases: readonly Judged[],
+    marks: PruneMarks,
+    staying: Set<string>,
+  ): Promise<{ readonly gone: readonly Judged[]; readonly marked: readonly ExpiringSnapshot[] }> {
+    const isNew = new Set(bases.map(({ digest }) => digest).filter((digest) => !marks.has(digest)));
+    await marks.add([...isNew]);
+    const [ripe, waiting] = split(bases, ({ digest }) => marks.isRipe(digest));
+    if (!this.#request.dryRun && ripe.length > 0) {
+      const present = await this.#present();
+      await this.#needs.read(present);
+      for (const digest of present) {
+        const base = this.#needs.baseOf(digest);
+        if (base !== null) staying.add(base);
+      }
+    }
+    this.#tell("removing snapshots");
+    const unneeded = ripe.filter(({ digest }) => !staying.has(digest));
+    const gone = await marks.removeMarked(
+      unneeded.map((manifest) => ({ ...manifest, name: manifest.digest })),
+      manifestKey,
+    );
+    const marked = waiting.map((manifest) => ({
+      ...this.#describe(manifest),
+      isNew: isNew.has(manifest.digest),
+      until: marks.until(manifest.digest).toISOString(),
+    }));
+    return { gone, marked };
+  }
+
+  /** Entries by identity of manifests that are gone. */
+  async #removeEntries(gone: ReadonlySet<string>, staying: ReadonlySet<string>, marks: PruneMarks): Promise<void> {
     for await (const { key, storedAt } of this.#store.list("ids/")) {
-      const digest = nameOf(key);
-      if (kept.has(digest)) continue;
+      if (staying.has(nameOf(key))) continue;
       // One without its manifest may belong to a pack that is about to write it.
-      if (!gone.has(digest) && !this.#isOver(storedAt, now)) continue;
-      if ((await this.#store.find(manifestKey(digest))) === null) await this.#store.remove(key);
+      if (!gone.has(nameOf(key)) && !marks.isOver(storedAt)) continue;
+      if ((await this.#store.find(manifestKey(nameOf(key)))) === null) await this.#store.remove(key);
     }
-  }
-
-  async #mark(fresh: readonly { readonly name: string }[], marks: Map<string, Found>, now: Date): Promise<void> {
-    if (!this.#request.dryRun) {
-      await inParallel(fresh, async ({ name }) => void (await this.#store.create(markKey(name), [])));
-    }
-    for (const { name } of fresh) marks.set(name, { name, size: 0, storedAt: now });
-  }
-
-  /** Removes each object and then its mark, so that the mark is never missing while what it marks can still be found. */
-  async #removeMarked<T extends Found>(marked: readonly T[], keyOf: (name: string) => string, now: Date): Promise<T[]> {
-    const removed: T[] = [];
-    await inParallel(marked, async (found) => {
-      this.#tell("removing what was marked");
-      // Another prune may have removed it and the mark, and a packer have stored it again.
-      const mark = await this.#store.find(markKey(found.name));
-      if (mark === null || (this.#wait > 0 && !this.#isOver(mark.storedAt, now))) return;
-      await this.#store.remove(keyOf(found.name));
-      removed.push(found);
-      await this.#store.remove(markKey(found.name));
-    });
-    return removed;
-  }
-
-  async #removeMarks(names: readonly string[]): Promise<void> {
-    await inParallel(names, (name) => this.#store.remove(markKey(name)));
   }
 
   async #objects(prefix: string): Promise<Map<string, Found>> {
-    const found = new Map<string, Found>();
-    for await (const { key, size, storedAt } of this.#store.list(prefix)) {
-      this.#tell("looking at the store");
-      found.set(nameOf(key), { name: nameOf(key), size, storedAt });
-    }
-    return found;
-  }
-
-  #isOver(since: Date, now: Date): boolean {
-    return now.getTime() - since.getTime() >= this.#wait;
-  }
-
-  #isRipe(name: string, marks: ReadonlyMap<string, Found>, now: Date): boolean {
-    return this.#isOver(marks.get(name)?.storedAt ?? now, now);
-  }
-
-  #until(name: string, marks: ReadonlyMap<string, Found>, now: Date): Date {
-    return new Date((marks.get(name)?.storedAt ?? now).getTime() + this.#wait);
-  }
-
-  #lastOf(waiting: readonly Found[], marks: ReadonlyMap<string, Found>, now: Date): string | null {
-    const times = waiting.map(({ name }) => this.#until(name, marks, now).getTime());
-    return times.length === 0 ? null : new Date(Math.max(...times)).toISOString();
+    return objectsIn(this.#store, prefix, () => this.#tell("looking at the store"));
   }
 
   #describe({ digest, storedAt }: Judged): PrunedSnapshot {
@@ -361,15 +269,6 @@ class Prune {
     this.#request.signal?.throwIfAborted();
     this.#request.progress?.(what);
   }
-}
-
-/** An object by the last segment of its key. */
-interface Found extends Omit<StoredObject, "key"> {
-  readonly name: string;
-}
-
-function isKept({ reasons }: Judged): boolean {
-  return reasons.length > 0;
 }
 
 /** The store's own time: that of a mark on a pack which cannot exist. One that a kill leaves is removed as any mark without a pack. */

@@ -7,7 +7,7 @@ import { BuiltManifest, headOf, type Packed } from "./manifest-build";
 import { manifestKey } from "./manifest-keys";
 import { encodeLines } from "./manifest-lines";
 import { refuseLate, refuseMarked } from "./marks";
-import { nonce } from "./pack-writer";
+import { nonce } from "./nonce";
 import { PackedEntries } from "./packed-entries";
 import { smallestBase } from "./prune-wait";
 import { formatReference } from "./reference";
