@@ -23,7 +23,6 @@ import {
   readLastPacked,
   restore,
   SnapshotNotFoundError,
-  scan,
   verify,
 } from "../../runtime/snapshot";
 import { makeEnvironment, temporaryFolder, writeFiles } from "../support/trees";
