@@ -82,7 +82,10 @@ class Storing {
         : await closestBase(this.#usable, this.#entries);
     const fingerprint = this.#fingerprint(compared);
     if (note !== null && note.fingerprint === fingerprint && (await this.#reuse(note.digest, note))) {
-      return { digest: note.digest, remarks: [] };
+      return {
+        digest: note.digest,
+        remarks: compared.base === kept ? [] : this.#keep(note.digest, note, compared, kept),
+      };
     }
     const same = await sameInStore(this.#usable, this.head.summary.id, this.#headText, compared);
     if (same !== null && (await this.#reuse(same.digest, same.needs))) {
