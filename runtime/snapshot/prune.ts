@@ -130,10 +130,16 @@ class Prune {
       dead.filter(({ name }) => marks.has(name)),
       ({ name }) => marks.isRipe(name),
     );
-    if (!dryRun && ripe.length > 0) needed = await this.#needs.packsOf(await this.#present());
+    const leaving = expiring.marked.map(({ digest }) => digest);
+    if (!dryRun && ripe.length > 0) {
+      const present = await this.#present();
+      needed = await this.#needs.packsOf(present.filter((digest) => !leaving.includes(digest)));
+    }
+    // What an expiring snapshot needs keeps its mark, and goes when that is gone.
+    const neededYet = ripe.length === 0 ? needed : await this.#needs.packsOf(leaving);
     this.#tell("removing packs");
     const freed = await marks.removeMarked(
-      ripe.filter(({ name }) => !needed.has(name)),
+      ripe.filter(({ name }) => !needed.has(name) && !neededYet.has(name)),
       packKey,
     );
     const unmarked = marks.names.filter((name) => needed.has(name) || staying.has(name));
