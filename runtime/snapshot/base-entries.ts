@@ -240,7 +240,7 @@ class Columns {
     const frameOffsets = new Float64Array(take(frames * 8));
     const framePacks = new Uint32Array(take(frames * 4));
     const kinds = new Uint16Array(take(rows * 2));
-    const digests = body.subarray(at, at + rows * digestSize);
+    const digests = Buffer.from(body.subarray(at, at + rows * digestSize));
     const [extras = "[]", ...paths] = body.toString("utf8", at + rows * digestSize).split("\0");
     const known = new Map(JSON.parse(extras) as [number, string][]);
     return new Columns(rows === 0 ? [] : paths, kinds, sizes, mtimes, digests, known, framePacks, frameOffsets);

@@ -63,7 +63,7 @@ export class KnownContent {
         catalog.digests.push(digest);
       } catch (error) {
         if (!(error instanceof DamagedSnapshotError || error instanceof SnapshotNotFoundError)) throw error;
-        report(`its content is not used: ${error.message}`);
+        report(`passed over: ${error.message}`);
       }
     }
     const keep = () => {

@@ -45,8 +45,9 @@ export async function readLastPacked(root: string, index?: string): Promise<Last
 /** What is kept beside an index. It only saves time. */
 export function readNote(index: string): PackedNote | null {
   try {
-    const { sha256, format: found, ...note } = JSON.parse(readFileSync(noteFile(index), "utf8"));
-    return found === format && sha256 === hashOf(note) ? (note as PackedNote) : null;
+    const kept = JSON.parse(readFileSync(noteFile(index), "utf8")) as PackedNote & { sha256: string; format: number };
+    const { sha256, format: found, ...note } = kept;
+    return found === format && sha256 === hashOf(note) ? note : null;
   } catch {
     return null; // Missing or damaged.
   }
