@@ -158,12 +158,13 @@ function usedBy(directory: string): readonly Protection[] {
   });
 }
 
-function isSomethingToDo({ removed, marked, freed, unmarked }: Pruning): boolean {
-  return removed.length + marked.packs + freed.packs + freed.abandoned.objects + unmarked > 0;
+function isSomethingToDo({ removed, expiring, marked, freed, unmarked }: Pruning): boolean {
+  const expired = expiring.filter(({ isNew }) => isNew);
+  return removed.length + expired.length + marked.packs + freed.packs + freed.abandoned.objects + unmarked > 0;
 }
 
 function textOf(pruning: Pruning, platforms: readonly string[]): string {
-  const { kept, removed, marked, waiting, young, unmarked, freed, missing, dryRun } = pruning;
+  const { kept, removed, expiring, marked, waiting, young, unmarked, freed, missing, dryRun } = pruning;
   const would = (done: string, planned: string) => (dryRun ? `Would ${planned}` : done);
   const packs = ({ packs: number, bytes }: Packs) => `${count(number, "pack")}, ${formatSize(bytes)}`;
   const bytesFreed = freed.bytes + freed.manifestBytes + freed.abandoned.bytes;
@@ -182,11 +183,19 @@ function textOf(pruning: Pruning, platforms: readonly string[]): string {
         removed.map(({ storedAt, reference }) => [localTime(storedAt), reference]),
       ),
     ),
+    expiring.length > 0 &&
+      `Expired, and marked since one that is being packed may be based on it: ${count(expiring.length, "snapshot")}`,
+    indent(
+      table(
+        ["STORED", "GOES AFTER", "REFERENCE"],
+        expiring.map(({ storedAt, until, reference }) => [localTime(storedAt), localTime(until), reference]),
+      ),
+    ),
     marked.packs > 0 && `${would("Marked", "mark")} for removal, since no snapshot needs them: ${packs(marked)}`,
     waiting.packs > 0 &&
       `Marked and not old enough: ${packs(waiting)}; a run after ${localTime(waiting.until ?? "")} removes the last of them`,
     young.packs > 0 && `Needed by no snapshot, but so new that one which is being packed may be: ${packs(young)}`,
-    unmarked > 0 && `${would("Took", "take")} the mark from ${count(unmarked, "pack")} that a snapshot needs again`,
+    unmarked > 0 && `${would("Took", "take")} the mark from ${count(unmarked, "object")} that a snapshot needs again`,
     `${would("Freed", "free")} ${formatSize(bytesFreed)}: ${packs(freed)}; ${count(removed.length, "manifest")}; ` +
       `${count(freed.abandoned.objects, "left-over")} of killed packers`,
     ...missing.map((digest) => `Not in the store, though it was to be kept: sha256:${digest}`),

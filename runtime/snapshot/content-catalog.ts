@@ -1,17 +1,18 @@
 import { hash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { replaceFile } from "./cache-files";
+import { hashOf, replaceFile } from "./cache-files";
 import { DigestTable, digestSize } from "./digest-table";
-import type { FrameRecord, ManifestEntry, PackRecord } from "./manifest-records";
+import type { FrameRecord, PackRecord } from "./manifest-records";
+import type { Frame, Part } from "./pack-writer";
 
 /** Grows whenever an older catalog would be read wrongly. */
-const format = 2;
+const format = 3;
 
-/** What a catalog takes from a manifest. */
-export interface CataloguedManifest {
-  readonly packs: readonly PackRecord[];
-  readonly frames: readonly FrameRecord[];
-  readonly entries: Iterable<ManifestEntry>;
+/** A file's content that a manifest names. */
+export interface CataloguedContent {
+  /** 32 bytes. */
+  readonly sha256: Uint8Array;
+  readonly parts: readonly Part[];
 }
 
 /**
@@ -19,39 +20,44 @@ export interface CataloguedManifest {
  * that a pack reads only manifests that are new. It is a cache: without it every manifest is read.
  */
 export class ContentCatalog {
+  /** Of the manifests all of whose content was added, in that order. */
   readonly digests: string[] = [];
   readonly packs: PackRecord[] = [];
   readonly frames: FrameRecord[] = [];
   /** Contents of files by their SHA-256; one that is in several places has several rows. */
   contents = new DigestTable();
   /** Number of frame, offset in its plain content and bytes of each part of each row. */
-  #parts: number[] = [];
+  #parts = new Integers();
   /** Where a row's parts begin among those numbers; they end where the next row's begin. */
-  #starts: number[] = [];
+  #starts = new Integers();
   readonly #packNumbers = new Map<string, number>();
   readonly #frameNumbers = new Map<string, number>();
+  /** The same of frames that were added by this run. */
+  readonly #numbers = new WeakMap<Frame, number>();
 
-  add(digest: string, manifest: CataloguedManifest): void {
-    this.digests.push(digest);
-    const packs = manifest.packs.map((pack) => this.#pack(pack));
-    const frames = manifest.frames.map((frame) => this.#frame({ ...frame, pack: packs[frame.pack] ?? -1 }));
-    for (const entry of manifest.entries) {
-      if (entry.type !== "file") continue;
-      const parts = entry.parts.flatMap(([frame, offset, length]) => [frames[frame] ?? -1, offset, length]);
-      const sha256 = Buffer.from(entry.sha256, "hex");
-      // The same content elsewhere is kept too: the first place may be gone.
-      if (this.contents.find(sha256, (row) => this.#isAt(row, parts)) >= 0) continue;
-      this.contents.add(sha256);
-      this.#starts.push(this.#parts.length);
-      this.#parts.push(...parts);
+  /** Adds a content that a manifest names. `sizeOf` gives the bytes of a pack. */
+  add({ sha256, parts }: CataloguedContent, sizeOf: (pack: string) => number): void {
+    const row: number[] = [];
+    for (const { frame, offset, length } of parts) {
+      let number = this.#numbers.get(frame);
+      if (number === undefined) {
+        number = this.#add(frame, sizeOf);
+        this.#numbers.set(frame, number);
+      }
+      row.push(number, offset, length);
     }
+    // The same content elsewhere is kept too: the first place may be gone.
+    if (this.contents.find(sha256, (known) => this.#isAt(known, row)) >= 0) return;
+    this.contents.add(sha256);
+    this.#starts.push(this.#parts.length);
+    for (const number of row) this.#parts.push(number);
   }
 
   /** Calls back with each part of a row: number of the frame, offset in its plain content, bytes. */
   eachPart(row: number, call: (frame: number, offset: number, length: number) => void): void {
-    const end = this.#starts[row + 1] ?? this.#parts.length;
-    for (let at = this.#starts[row] ?? end; at < end; at += 3) {
-      call(this.#parts[at] ?? -1, this.#parts[at + 1] ?? 0, this.#parts[at + 2] ?? 0);
+    const end = this.#endOf(row);
+    for (let at = this.#starts.at(row); at < end; at += 3) {
+      call(this.#parts.at(at), this.#parts.at(at + 1), this.#parts.at(at + 2));
     }
   }
 
@@ -65,8 +71,8 @@ export class ContentCatalog {
     for (const pack of kept.head.packs) catalog.#pack(pack);
     for (const frame of kept.head.frames) catalog.#frame(frame);
     catalog.contents = new DigestTable(kept.contents);
-    catalog.#starts = Array.from(kept.starts);
-    catalog.#parts = Array.from(kept.parts);
+    catalog.#starts = new Integers(kept.starts);
+    catalog.#parts = new Integers(kept.parts);
     return catalog;
   }
 
@@ -74,10 +80,9 @@ export class ContentCatalog {
   keep(file: string, location: string): void {
     const { digests, packs, frames } = this;
     const head = Buffer.from(JSON.stringify({ location, digests, packs, frames }));
-    const numbers = Int32Array.from([...this.#starts, ...this.#parts]);
-    const body = Buffer.concat([head, this.contents.bytes, Buffer.from(numbers.buffer)]);
-    const first = { format, sha256: hash("sha256", body), head: head.length, rows: this.contents.count };
-    replaceFile(file, Buffer.concat([Buffer.from(`${JSON.stringify(first)}\n`), body]));
+    const body = [head, this.contents.bytes, this.#starts.bytes, this.#parts.bytes];
+    const first = { format, sha256: hashOf(body), head: head.length, rows: this.contents.count };
+    replaceFile(file, [Buffer.from(`${JSON.stringify(first)}\n`), ...body]);
   }
 
   #pack(pack: PackRecord): number {
@@ -88,10 +93,48 @@ export class ContentCatalog {
     return numbered(this.#frameNumbers, `${frame.pack}:${frame.offset}`, this.frames, frame);
   }
 
+  #add({ pack, offset, length, size, sha256 }: Frame, sizeOf: (pack: string) => number): number {
+    const number = this.#pack({ type: "pack", sha256: pack, size: sizeOf(pack) });
+    return this.#frame({ type: "frame", pack: number, offset, length, size, sha256 });
+  }
+
   #isAt(row: number, parts: readonly number[]): boolean {
-    const start = this.#starts[row] ?? 0;
-    const end = this.#starts[row + 1] ?? this.#parts.length;
-    return end - start === parts.length && parts.every((number, at) => this.#parts[start + at] === number);
+    const start = this.#starts.at(row);
+    return (
+      this.#endOf(row) - start === parts.length && parts.every((number, at) => this.#parts.at(start + at) === number)
+    );
+  }
+
+  #endOf(row: number): number {
+    return row + 1 < this.#starts.length ? this.#starts.at(row + 1) : this.#parts.length;
+  }
+}
+
+/** Integers of 32 bits, as many as come. */
+class Integers {
+  #values: Int32Array;
+  length: number;
+
+  constructor(values: Int32Array = new Int32Array()) {
+    this.#values = values;
+    this.length = values.length;
+  }
+
+  get bytes(): Buffer {
+    return Buffer.from(this.#values.buffer, this.#values.byteOffset, this.length * 4);
+  }
+
+  at(position: number): number {
+    return this.#values[position] ?? -1;
+  }
+
+  push(value: number): void {
+    if (this.length === this.#values.length) {
+      const wider = new Int32Array(Math.max(1024, this.length * 2));
+      wider.set(this.#values);
+      this.#values = wider;
+    }
+    this.#values[this.length++] = value;
   }
 }
 

@@ -35,12 +35,17 @@ export class ContentTable {
     return this.#identities.get(row) ?? this.#digests.hex(row);
   }
 
+  /** What counts of a row where that is not its hash, or null. */
+  ownIdentity(row: number): string | null {
+    return this.#identities.get(row) ?? null;
+  }
+
   fact(row: number): string | null {
     return this.#facts.get(row) ?? null;
   }
 
   /** The 32 bytes of the hash. Not to be kept: they move when the table grows. */
-  digest(row: number): Uint8Array {
+  digest(row: number): Buffer {
     return this.#digests.at(row);
   }
 

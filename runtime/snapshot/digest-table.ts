@@ -27,7 +27,7 @@ export class DigestTable {
   }
 
   /** Not to be kept: it moves when the table grows. */
-  at(row: number): Uint8Array {
+  at(row: number): Buffer {
     return this.#digests.subarray(row * digestSize, (row + 1) * digestSize);
   }
 

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
+import { freeMemory } from "./free-memory";
 import { compareBytes } from "./paths";
 import { ctimeOf, high, low, mtimeOf, type Stamp, sameStamp, type TreeEntry } from "./tree-entry";
 
@@ -45,6 +46,7 @@ export class EntryTable implements Iterable<TreeEntry> {
   readonly text: Buffer<ArrayBuffer>;
   readonly targets: readonly string[];
   readonly #doubles: Float64Array;
+  readonly #longs: BigInt64Array;
   readonly #integers: Int32Array;
   readonly #shorts: Uint16Array;
   #offsets: Int32Array | undefined;
@@ -58,6 +60,7 @@ export class EntryTable implements Iterable<TreeEntry> {
     this.text = Buffer.from(text.buffer, text.byteOffset, text.length);
     this.targets = targets;
     this.#doubles = new Float64Array(buffer, byteOffset, length / 8);
+    this.#longs = new BigInt64Array(buffer, byteOffset, length / 8);
     this.#integers = new Int32Array(buffer, byteOffset, length / 4);
     this.#shorts = new Uint16Array(buffer, byteOffset, length / 2);
   }
@@ -150,6 +153,11 @@ export class EntryTable implements Iterable<TreeEntry> {
       this.#links = links;
     }
     return this.#links.get(row) ?? "";
+  }
+
+  /** Nanoseconds since 1970. */
+  mtime(row: number): bigint {
+    return this.#longs[row * longs + at.mtime] ?? 0n;
   }
 
   /** Milliseconds since 1970, about. */
@@ -341,7 +349,7 @@ export class EntryTableBuilder {
 
 /** Frees the memory of a table that is not used any more, instead of leaving it to the collector, which may wait long. */
 export function release({ records, text }: Pick<TableData, "records" | "text">): void {
-  for (const { buffer } of [records, text]) if (buffer.byteLength > 0) buffer.transfer(0);
+  for (const memory of [records, text]) freeMemory(memory);
 }
 
 /** A place between two rows: how many rows, bytes of text and links are before it. */

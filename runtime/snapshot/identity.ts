@@ -3,7 +3,7 @@ import type { Contents } from "./contents";
 import type { EntryTable } from "./entry-table";
 import { relocateTarget, rootMark } from "./known-places";
 import { foldersAbove } from "./paths";
-import { isExecutable, type TreeEntry } from "./tree-entry";
+import { isExecutable } from "./tree-entry";
 import type { CountedEntry } from "./types";
 
 /** Characters that are hashed at a time. */
@@ -54,10 +54,10 @@ export function* countedEntries(entries: EntryTable, contents: Contents, root: s
   }
 }
 
-/** Tells which of the entries that travel count. */
-export function countingOf(entries: EntryTable): (entry: Pick<TreeEntry, "path" | "type" | "counts">) => boolean {
+/** Tells which of the entries that travel count, by their rows. */
+export function countingOf(entries: EntryTable): (row: number) => boolean {
   const folders = countedFolders(entries);
-  return ({ path, type, counts }) => (type === "directory" ? folders.has(path) : counts);
+  return (row) => (entries.type(row) === "directory" ? folders.has(entries.path(row)) : entries.counts(row));
 }
 
 /**

@@ -4,7 +4,14 @@ export { type ExportedSnapshot, type ExportRequest, exportSnapshot, exportToFile
 export { type LastPacked, readLastPacked } from "./last-packed";
 export { type RestoreLimits, usualLimits } from "./limits";
 export { pack } from "./pack";
-export { type Packs, type PrunedSnapshot, type PruneRequest, type Pruning, prune } from "./prune";
+export {
+  type ExpiringSnapshot,
+  type Packs,
+  type PrunedSnapshot,
+  type PruneRequest,
+  type Pruning,
+  prune,
+} from "./prune";
 export { pruneWait } from "./prune-wait";
 export { listSnapshots, readCounted, readHead } from "./read";
 export { formatReference, parseReference } from "./reference";

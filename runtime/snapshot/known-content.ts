@@ -1,13 +1,16 @@
 import type { ObjectStore } from "../store";
-import { type CataloguedManifest, ContentCatalog } from "./content-catalog";
-import { readManifest } from "./manifest-file";
+import { type CataloguedContent, ContentCatalog } from "./content-catalog";
+import { readManifestContents } from "./manifest-file";
 import type { Frame, Part } from "./pack-writer";
+import type { StoredManifest } from "./retention";
 import { DamagedSnapshotError, SnapshotNotFoundError } from "./types";
 
 /** Content that a store has, as its manifests say. */
 export class KnownContent {
   /** Packs of the store that may be used: hash → bytes. */
   readonly packs: ReadonlyMap<string, number>;
+  /** Manifests of the store, the oldest first. */
+  readonly manifests: readonly StoredManifest[];
   readonly #catalog: ContentCatalog;
   /** By their number in the catalog; undefined where the pack is gone. */
   readonly #frames: readonly (Frame | undefined)[];
@@ -18,9 +21,11 @@ export class KnownContent {
   private constructor(
     catalog: ContentCatalog,
     packs: ReadonlyMap<string, number>,
+    manifests: readonly StoredManifest[],
     keep: ((catalog: ContentCatalog) => void) | null,
   ) {
     this.packs = packs;
+    this.manifests = manifests;
     this.#catalog = catalog;
     this.#keep = keep;
     this.#frames = catalog.frames.map(({ pack: number, offset, length, size, sha256 }) => {
@@ -33,9 +38,9 @@ export class KnownContent {
   }
 
   /**
-   * Takes the manifests oldest first: content that is in several packs is then found in the same one each time, and a
-   * tree that is packed again gives the same manifest. Packs in `marked`, missing ones and ones of a wrong size do not exist.
-   * `catalogFile` is where the catalog is kept. `report` gets to know of damaged manifests, which are passed over.
+   * Takes the manifests oldest first: content that is in several packs is then found in the same one each time. Packs in `marked`,
+   * missing ones and ones of a wrong size do not exist. `catalogFile` is where the catalog is kept. `report` gets to know of damaged
+   * manifests, which are passed over.
    */
   static async load(
     store: ObjectStore,
@@ -48,15 +53,17 @@ export class KnownContent {
       const name = key.slice(key.lastIndexOf("/") + 1);
       if (!marked.has(name)) packs.set(name, size);
     }
-    const present = await manifestsOf(store);
+    const manifests = await manifestsOf(store);
+    const present = manifests.map(({ digest }) => digest);
     const catalog = ContentCatalog.read(catalogFile, store.location, present);
     const known = catalog.digests.length;
     for (const digest of present.slice(known)) {
       try {
-        catalog.add(digest, await readManifest(store, digest));
+        await readManifestContents(store, digest, (content, sizeOf) => catalog.add(content, sizeOf));
+        catalog.digests.push(digest);
       } catch (error) {
         if (!(error instanceof DamagedSnapshotError || error instanceof SnapshotNotFoundError)) throw error;
-        report(`its content is not used: ${error.message}`);
+        report(`passed over: ${error.message}`);
       }
     }
     const keep = () => {
@@ -68,7 +75,7 @@ export class KnownContent {
     };
     if (catalog.digests.length > known) keep();
     // With a damaged manifest among them, one that is added is not the one after those that the catalog knows.
-    return new KnownContent(catalog, packs, catalog.digests.length === present.length ? keep : null);
+    return new KnownContent(catalog, packs, manifests, catalog.digests.length === present.length ? keep : null);
   }
 
   /** True where the store has a file's content. */
@@ -93,10 +100,14 @@ export class KnownContent {
     return this.#chunks.get(sha256);
   }
 
-  /** Notes a manifest that was just written, so that the next pack need not read it. Only as the last of all. */
-  remember(digest: string, manifest: CataloguedManifest): void {
+  /**
+   * Notes the content of a manifest that was just written, so that the next pack need not read it. Only as the last of all. `sizeOf`
+   * gives the bytes of a pack.
+   */
+  remember(digest: string, contents: Iterable<CataloguedContent>, sizeOf: (pack: string) => number): void {
     if (this.#keep === null || this.#catalog.digests.includes(digest)) return;
-    this.#catalog.add(digest, manifest);
+    for (const content of contents) this.#catalog.add(content, sizeOf);
+    this.#catalog.digests.push(digest);
     this.#keep(this.#catalog);
   }
 
@@ -111,12 +122,10 @@ export class KnownContent {
   }
 }
 
-/** Digests of a store's manifests, the oldest first. */
-async function manifestsOf(store: ObjectStore): Promise<readonly string[]> {
-  const manifests: { digest: string; at: number }[] = [];
-  for await (const { key, storedAt } of store.list("snapshots/")) {
-    manifests.push({ digest: key.slice(key.lastIndexOf("/") + 1), at: storedAt.getTime() });
+async function manifestsOf(store: ObjectStore): Promise<readonly StoredManifest[]> {
+  const manifests: StoredManifest[] = [];
+  for await (const { key, size, storedAt } of store.list("snapshots/")) {
+    manifests.push({ digest: key.slice(key.lastIndexOf("/") + 1), size, storedAt });
   }
-  manifests.sort((a, b) => a.at - b.at || (a.digest < b.digest ? -1 : 1));
-  return manifests.map(({ digest }) => digest);
+  return manifests.sort((a, b) => a.storedAt.getTime() - b.storedAt.getTime() || (a.digest < b.digest ? -1 : 1));
 }

@@ -1,14 +1,15 @@
 import { join } from "node:path";
 import type { PluginRecord } from "../environment";
-import { countingOf } from "./identity";
+import { BaseEntries, type BaseHead, type Change, ColumnsToFill } from "./base-entries";
+import type { CataloguedContent } from "./content-catalog";
 import type { KnownContent } from "./known-content";
-import type { ManifestToWrite } from "./manifest-file";
-import type { FrameRecord, ManifestEntry, PackRecord } from "./manifest-records";
+import type { FrameRecord, PackRecord } from "./manifest-records";
+import { baseText, frameText, openEntryText, packText, removedText } from "./manifest-text";
 import type { Frame, PackWriter } from "./pack-writer";
+import type { PackedEntries } from "./packed-entries";
 import type { Packer } from "./packer";
 import type { Parts } from "./parts";
 import type { Survey } from "./summary";
-import { mtimeOf, type TreeEntry } from "./tree-entry";
 import type { ManifestHead, ModelsMode } from "./types";
 import { thisMachine } from "./virtual-environment";
 import type { Tree } from "./walk";
@@ -26,36 +27,8 @@ export interface Packed {
   readonly records: readonly PluginRecord[];
 }
 
-/** The manifest of what was packed. Holds nothing that depends on when or how it was packed. */
-export function buildManifest(packed: Packed): ManifestToWrite {
-  const { tree, packer, known, writer } = packed;
-  const used = new Set<Frame>();
-  for (const { path, type } of tree.entries) {
-    if (type === "file") for (const { frame } of packer.partsOf(path)) used.add(frame);
-  }
-  const frames = [...used].sort((a, b) => (a.pack < b.pack ? -1 : a.pack > b.pack ? 1 : a.offset - b.offset));
-  const numbers = new Map(frames.map((frame, number) => [frame, number]));
-  const packs = [...new Set(frames.map(({ pack }) => pack))].map((sha256): PackRecord => {
-    const size = writer.sizes.get(sha256) ?? known.packs.get(sha256);
-    if (size === undefined) throw new Error(`pack ${sha256} has no known size`);
-    return { type: "pack", sha256, size };
-  });
-  const counts = countingOf(tree.entries);
-  const packNumbers = new Map(packs.map(({ sha256 }, number) => [sha256, number]));
-  return {
-    head: headOf(packed),
-    packs,
-    frames: frames.map((frame) => frameRecord(frame, numberIn(packNumbers, frame.pack))),
-    // One at a time: all of them are far more than what is in them.
-    entries: {
-      *[Symbol.iterator]() {
-        for (const entry of tree.entries) yield entryRecord(entry, packer, counts(entry), numbers);
-      },
-    },
-  };
-}
-
-function headOf({ root, parts, mode, survey, records }: Packed): ManifestHead {
+/** The first record of what was packed. Holds nothing that depends on when or how it was packed. */
+export function headOf({ root, parts, mode, survey, records }: Packed): ManifestHead {
   const { summary, pluginHashes, interpreter, cuda, models } = survey;
   return {
     format: 1,
@@ -74,42 +47,91 @@ function headOf({ root, parts, mode, survey, records }: Packed): ManifestHead {
   };
 }
 
-function frameRecord({ offset, length, size, sha256 }: Frame, pack: number): FrameRecord {
-  return { type: "frame", pack, offset, length, size, sha256 };
-}
+/** A manifest as it is written: what it says itself, after what its base says. */
+export class BuiltManifest {
+  /** Its own; the base has others. */
+  readonly packs: readonly PackRecord[];
+  readonly frames: readonly FrameRecord[];
+  readonly #headText: string;
+  readonly #entries: PackedEntries;
+  readonly #base: BaseEntries | null;
+  readonly #changes: readonly Change[];
+  /** By frame, counted on from those of the base. */
+  readonly #numbers = new Map<Frame, number>();
 
-function entryRecord(
-  { path, type, mode, stamp, target }: TreeEntry,
-  packer: Packer,
-  counts: boolean,
-  numbers: ReadonlyMap<Frame, number>,
-): ManifestEntry {
-  const uncounted = counts ? {} : { counts: false as const };
-  if (type === "directory") return { type, path, mode: mode.toString(8), ...uncounted };
-  if (type === "link") return { type, path, target, ...uncounted };
-  const content = packer.contents.get(path);
-  if (content === undefined) throw new Error(`${path} was not packed`);
-  return {
-    type,
-    path,
-    mode: mode.toString(8),
-    mtime: formatTime(mtimeOf(stamp)),
-    size: stamp.size,
-    sha256: content.sha256,
-    ...(content.identity === content.sha256 ? {} : { identity: content.identity }),
-    ...uncounted,
-    parts: packer.partsOf(path).map(({ frame, offset, length }) => [numberIn(numbers, frame), offset, length]),
-  };
-}
+  /** `changes`: how the entries differ from the base; every entry where there is none. */
+  constructor(
+    headText: string,
+    entries: PackedEntries,
+    base: BaseEntries | null,
+    changes: readonly Change[],
+    sizeOf: (pack: string) => number,
+  ) {
+    this.#headText = headText;
+    this.#entries = entries;
+    this.#base = base;
+    this.#changes = changes;
+    const used = new Set<Frame>();
+    for (const change of changes) {
+      if (typeof change === "number") for (const { frame } of entries.parts(change)) used.add(frame);
+    }
+    const own: Frame[] = [];
+    for (const frame of used) {
+      const number = base?.frameAt(frame.pack, frame.offset);
+      if (number === undefined) own.push(frame);
+      else this.#numbers.set(frame, number);
+    }
+    const packNumbers = new Map(base?.packs.map(({ sha256 }, number) => [sha256, number]));
+    const packs = [...new Set(own.map(({ pack }) => pack))].filter((pack) => !packNumbers.has(pack)).sort();
+    this.packs = packs.map((sha256) => ({ type: "pack", sha256, size: sizeOf(sha256) }));
+    for (const sha256 of packs) packNumbers.set(sha256, packNumbers.size);
+    const packOf = ({ pack }: Frame) => packNumbers.get(pack) ?? -1;
+    own.sort((a, b) => packOf(a) - packOf(b) || a.offset - b.offset);
+    for (const [position, frame] of own.entries()) this.#numbers.set(frame, (base?.frameCount ?? 0) + position);
+    this.frames = own.map((frame) => {
+      const { offset, length, size, sha256 } = frame;
+      return { type: "frame", pack: packOf(frame), offset, length, size, sha256 };
+    });
+  }
 
-function numberIn<T>(numbers: ReadonlyMap<T, number>, key: T): number {
-  const number = numbers.get(key);
-  if (number === undefined) throw new Error("something is used that is not listed");
-  return number;
-}
+  /** Its text, made while it is written: all of it is far more than what it is made of. */
+  *lines(): Generator<string> {
+    yield this.#headText;
+    if (this.#base !== null) yield baseText(this.#base.digest);
+    for (const pack of this.packs) yield packText(pack);
+    for (const frame of this.frames) yield frameText(frame);
+    for (const change of this.#changes) {
+      if (typeof change === "string") yield removedText(change);
+      else {
+        const text = openEntryText(this.#entries.at(change));
+        yield this.#entries.isFile(change) ? `${text},"parts":[${this.#partsText(change)}]}` : `${text}}`;
+      }
+    }
+  }
 
-/** Seconds with nine decimals. */
-function formatTime(nanoseconds: bigint): string {
-  const digits = (nanoseconds < 0n ? -nanoseconds : nanoseconds).toString().padStart(10, "0");
-  return `${nanoseconds < 0n ? "-" : ""}${digits.slice(0, -9)}.${digits.slice(-9)}`;
+  /** The content that it names itself. */
+  *contents(): Generator<CataloguedContent> {
+    for (const change of this.#changes) {
+      if (typeof change !== "number" || !this.#entries.isFile(change)) continue;
+      yield { sha256: this.#entries.at(change).digest, parts: this.#entries.parts(change) };
+    }
+  }
+
+  /** As the base of later manifests; only where it has none itself. */
+  asBase(head: Omit<BaseHead, "packs">): BaseEntries {
+    const columns = new ColumnsToFill();
+    for (const frame of this.frames) columns.addFrame(frame);
+    for (let number = 0; number < this.#entries.count; number++) columns.add(this.#entries.at(number));
+    return new BaseEntries({ ...head, packs: this.packs }, columns.filled());
+  }
+
+  #partsText(number: number): string {
+    let text = "";
+    for (const { frame, offset, length } of this.#entries.parts(number)) {
+      const found = this.#numbers.get(frame);
+      if (found === undefined) throw new Error(`${this.#entries.path(number)} is in a frame that is not listed`);
+      text += `${text === "" ? "" : ","}[${found},${offset},${length}]`;
+    }
+    return text;
+  }
 }

@@ -8,6 +8,18 @@ export interface PackRecord {
   readonly size: number;
 }
 
+/** The manifest, by its digest, from which one that has this record says only what differs. It has no such record itself. */
+export interface BaseRecord {
+  readonly type: "base";
+  readonly sha256: string;
+}
+
+/** An entry of the base that is not there any more. */
+export interface RemovedRecord {
+  readonly type: "removed";
+  readonly path: string;
+}
+
 /** A zstd frame in a pack. Sorted by pack and offset; its place among the frames is its number. */
 export interface FrameRecord {
   readonly type: "frame";
@@ -57,16 +69,26 @@ export interface FileRecord extends EntryRecord {
 /** Something of the environment. Sorted by the bytes of its path, so that a folder comes before what it holds. */
 export type ManifestEntry = DirectoryRecord | LinkRecord | FileRecord;
 
+/** Every record of a manifest but the first. */
+export type StoredRecord = BaseRecord | PackRecord | FrameRecord | ManifestEntry | RemovedRecord;
+
+/** Stands for the hash of what has no content. */
+export const noDigest = Buffer.alloc(32);
+
 /** Largest plain content of a frame. A reader may have to keep several in memory. */
 export const largestFrame = 64 * 1024 * 1024;
 
 /** A segment that is empty, `.` or `..`. */
 const unsafeSegment = /(^|\/)\.{0,2}(\/|$)/;
 
-/** What no UTF-8 text can hold. */
+/** What no UTF-8 text can hold, and a quick way to see that a text has nothing of it. */
 const loneSurrogate = /\p{Surrogate}/u;
+const surrogate = /[\ud800-\udfff]/;
 
 /** True for a relative path of plain segments of valid text: it cannot lead out of the folder that it is put below. */
 export function isSafePath(path: string): boolean {
-  return !path.includes("\0") && !unsafeSegment.test(path) && !loneSurrogate.test(path);
+  if (path.includes("\0") || (surrogate.test(path) && loneSurrogate.test(path))) return false;
+  // Most paths have none of these, and a reader looks at hundreds of thousands.
+  const isPlain = !(path.includes("/.") || path.includes("//") || path.startsWith(".") || path.startsWith("/"));
+  return (isPlain && path !== "" && !path.endsWith("/")) || !unsafeSegment.test(path);
 }

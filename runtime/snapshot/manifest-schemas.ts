@@ -9,9 +9,10 @@ const count = z.number().int().nonnegative();
 const mode = z.string().regex(/^[0-7]{1,3}$/, "is not an octal mode");
 const counts = z.literal(false).optional();
 
-export const packSchema = z.object({ type: z.literal("pack"), sha256: hex, size: count });
+const baseSchema = z.object({ type: z.literal("base"), sha256: hex });
+const packSchema = z.object({ type: z.literal("pack"), sha256: hex, size: count });
 
-export const frameSchema = z.object({
+const frameSchema = z.object({
   type: z.literal("frame"),
   pack: count,
   offset: count,
@@ -34,12 +35,16 @@ const fileSchema = z.object({
   parts: z.array(z.tuple([count, count, count])),
 });
 
+const removedSchema = z.object({ type: z.literal("removed"), path: z.string() });
+
 export const recordSchema = z.discriminatedUnion("type", [
+  baseSchema,
   packSchema,
   frameSchema,
   directorySchema,
   linkSchema,
   fileSchema,
+  removedSchema,
 ]);
 
 const record = z.record(z.string(), z.string());
@@ -87,8 +92,5 @@ export const headSchema = z.object({
     files: z.array(z.object({ path: relativePath, size: count, sha256: hex.exactOptional() })),
   }),
 }) satisfies z.ZodType<ManifestHead>;
-
-/** All that tells records apart. */
-export const typeSchema = z.object({ type: z.string() });
 
 export const explain = z.prettifyError;

@@ -1,11 +1,8 @@
-import { createHash, type Hash, randomBytes } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { freeMemory } from "./free-memory";
+import { nonce, nonceSize } from "./nonce";
 import type { Frame } from "./pack-writer";
 
-/** Starts a frame that zstd skips. */
-const skippableMagic = 0x184d2a50;
-/** Bytes of such a frame. */
-const nonceSize = 24;
 /** Bytes at first: small packs are most frequent. */
 const smallest = 2 * 1024 * 1024;
 
@@ -35,11 +32,7 @@ export class OpenPack {
 
   /** Adds a frame without content, which gives a pack of the same content another name. */
   addNonce(): void {
-    const frame = Buffer.alloc(nonceSize);
-    frame.writeUInt32LE(skippableMagic, 0);
-    frame.writeUInt32LE(nonceSize - 8, 4);
-    randomBytes(nonceSize - 8).copy(frame, 8);
-    this.#append(frame);
+    this.#append(nonce());
   }
 
   name(): string {

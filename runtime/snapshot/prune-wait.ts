@@ -9,7 +9,14 @@ export const pruneWait = 24 * 3_600_000;
 /** Milliseconds that a run which packs may take. Less than the wait, for clocks that tell whole seconds, or run apart a little. */
 export const longestPack = 23 * 3_600_000;
 
-export const markKey = (pack: string) => `marks/${pack}`;
+/**
+ * Bytes of a stored manifest from which on others may say only what differs from it. Smaller ones cannot be needed by a run that packs,
+ * and are removed as soon as they have expired.
+ */
+export const smallestBase = 64 * 1024;
+
+/** `name`: of a pack or a manifest. */
+export const markKey = (name: string) => `marks/${name}`;
 
 /** Measures how long a run has taken, by two clocks: one is set at times, the other stands still while a machine sleeps. */
 export function stopwatch(): () => number {

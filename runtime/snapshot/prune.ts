@@ -1,12 +1,15 @@
 import { randomBytes } from "node:crypto";
-import { type AbandonedObjects, type ObjectStore, openStore, type StoredObject, type StoreSettings } from "../store";
+import { type AbandonedObjects, type ObjectStore, openStore, type StoreSettings } from "../store";
 import type { Watch } from "../waiting";
-import { manifestKey, packKey, readManifestPacks } from "./manifest-file";
+import { inParallel } from "./in-parallel";
+import { manifestKey, packKey } from "./manifest-keys";
 import { nameOf } from "./paths";
-import { markKey, pruneWait } from "./prune-wait";
+import { type Found, objectsIn, PruneMarks } from "./prune-marks";
+import { markKey, pruneWait, smallestBase } from "./prune-wait";
 import { formatReference } from "./reference";
 import { digestOf, type Judged, judge, type Protection, type Retention, requireRetention } from "./retention";
-import { DamagedSnapshotError, SnapshotNotFoundError } from "./types";
+import { StoredNeeds } from "./stored-needs";
+import { DamagedSnapshotError } from "./types";
 
 export interface PruneRequest extends Partial<Watch> {
   /** The store as it stands in a reference. */
@@ -19,8 +22,8 @@ export interface PruneRequest extends Partial<Watch> {
   /** Find out what there is to do and change nothing. Times are then by this machine's clock. */
   readonly dryRun: boolean;
   /**
-   * Milliseconds, by the store's clock, between the mark on a pack and its removal, and for which a pack that no snapshot needs is
-   * left alone, since one that is being packed may; also the age from which on an incomplete upload counts as a killed packer's.
+   * Milliseconds, by the store's clock, between a mark and the removal of what is marked, and for which a pack that no snapshot needs
+   * is left alone, since one that is being packed may; also the age from which on an incomplete upload counts as a killed packer's.
    * Less than the default is safe only while nothing packs to the store.
    * @default 24 hours
    */
@@ -34,13 +37,15 @@ export interface Pruning {
   /** The newest first. */
   readonly kept: readonly (PrunedSnapshot & { readonly reasons: readonly string[] })[];
   readonly removed: readonly PrunedSnapshot[];
+  /** Expired as well, but one that is being packed may say only what differs from it: it is marked, and goes in a later run. */
+  readonly expiring: readonly ExpiringSnapshot[];
   /** Packs that no snapshot needs any more and that were marked now. */
   readonly marked: Packs;
   /** Packs that carry a mark which is not old enough; `until` is when the last of them may go, ISO 8601, or null when there is none. */
   readonly waiting: Packs & { readonly until: string | null };
   /** Packs that no snapshot needs, but so new that one which is being packed may. */
   readonly young: Packs;
-  /** Packs whose mark was taken away, since a snapshot needs them again. */
+  /** Packs and snapshots whose mark was taken away, since they are needed again. */
   readonly unmarked: number;
   readonly freed: Packs & {
     /** What the removed manifests took. */
@@ -59,17 +64,22 @@ export interface PrunedSnapshot {
   readonly storedAt: string;
 }
 
+export interface ExpiringSnapshot extends PrunedSnapshot {
+  /** True where this run marked it. */
+  readonly isNew: boolean;
+  /** From when on a run removes it, ISO 8601. */
+  readonly until: string;
+}
+
 export interface Packs {
   readonly packs: number;
   readonly bytes: number;
 }
 
-/** Objects that are looked for, marked or removed at the same time. */
-const atOnce = 8;
-
 /**
- * Removes the snapshots that nothing keeps, and frees what only they needed, in two phases: packs that no manifest needs are marked,
- * and a run that finds a mark older than `wait` reads the manifests again and removes what is still not needed. May run beside
+ * Removes the snapshots that nothing keeps, and frees what only they needed, in two phases: packs that no manifest needs, and expired
+ * manifests that one which is being packed may be based on, are marked, and a run that finds a mark older than `wait` reads the
+ * manifests again and removes what is still not needed. May run beside
  * packs and restores, and be killed and run again at any time. Throws `InvalidInputError` without a rule of what stays, and
  * `DamagedSnapshotError`, before anything was changed, when a manifest that stays cannot be read: what it needs is not known then.
  */
@@ -87,60 +97,74 @@ class Prune {
   readonly #store: ObjectStore;
   readonly #request: PruneRequest;
   readonly #wait: number;
-  /** Packs by manifest; a manifest never changes. */
-  readonly #packsOf = new Map<string, readonly string[]>();
+  readonly #needs: StoredNeeds;
 
   constructor(store: ObjectStore, request: PruneRequest) {
     this.#store = store;
     this.#request = request;
     this.#wait = request.wait ?? pruneWait;
+    this.#needs = new StoredNeeds(store, () => this.#tell("reading what the snapshots need"));
   }
 
   async run(now: Date, abandoned: AbandonedObjects): Promise<Pruning> {
     const { keep, protect, dryRun } = this.#request;
-    const judged = judge(await this.#manifests(), keep, protect, now);
-    const [kept, expired] = [judged.filter(isKept), judged.filter((manifest) => !isKept(manifest))];
     // First of all: nothing may be touched while it is unknown what a kept manifest needs.
-    let needed = await this.#packsNeededBy(kept.map(({ digest }) => digest));
-    if (!dryRun) await this.#removeManifests(expired, new Set(kept.map(({ digest }) => digest)), now);
+    const judged = await this.#withBases(judge(await this.#manifests(), keep, protect, now));
+    const [kept, expired] = split(judged, ({ reasons }) => reasons.length > 0);
+    const staying = new Set(kept.map(({ digest }) => digest));
+    let needed = await this.#needs.packsOf([...staying]);
+
+    const marks = new PruneMarks(this.#store, await this.#objects("marks/"), { now, wait: this.#wait, dryRun });
+    const [bases, others] = await this.#possibleBases(expired);
+    // First what may name a base, so that a kill leaves none without it.
+    if (!dryRun) await this.#removeManifests(others);
+    const { gone: goneBases, ...expiring } = await this.#expireBases(bases, marks, staying);
+    const gone = new Set([...others, ...goneBases].map(({ digest }) => digest));
+    if (!dryRun) await this.#removeEntries(gone, staying, marks);
 
     const packs = await this.#objects("packs/");
-    const marks = await this.#objects("marks/");
     const dead = [...packs.values()].filter(({ name }) => !needed.has(name));
-    const [old, young] = split(dead, ({ storedAt }) => this.#isOver(storedAt, now));
+    const [old, young] = split(dead, ({ storedAt }) => marks.isOver(storedAt));
     const fresh = old.filter(({ name }) => !marks.has(name));
-    if (!dryRun) await inParallel(fresh, async ({ name }) => void (await this.#store.create(markKey(name), [])));
-    for (const pack of fresh) marks.set(pack.name, { name: pack.name, size: 0, storedAt: now });
+    await marks.add(fresh.map(({ name }) => name));
 
     const [ripe, waiting] = split(
       dead.filter(({ name }) => marks.has(name)),
-      ({ name }) => this.#isOver(marks.get(name)?.storedAt ?? now, now),
+      ({ name }) => marks.isRipe(name),
     );
+    const leaving = expiring.marked.map(({ digest }) => digest);
     if (!dryRun && ripe.length > 0) {
-      // A pack that began before the mark has written its manifest by now, or has given up.
-      const present = (await this.#manifests()).map(({ digest }) => digest);
-      needed = await this.#packsNeededBy(present);
+      const present = await this.#present();
+      needed = await this.#needs.packsOf(present.filter((digest) => !leaving.includes(digest)));
     }
-    const removable = ripe.filter(({ name }) => !needed.has(name));
-    const removed = dryRun ? removable : await this.#removePacks(removable, now);
-    const unmarked = [...marks.keys()].filter((name) => needed.has(name));
-    // One without a pack is what a kill left, unless it is young: then it may tell another prune the time.
-    const orphans = [...marks.values()].filter(({ name, storedAt }) => !packs.has(name) && this.#isOver(storedAt, now));
-    if (!dryRun) await this.#removeMarks([...unmarked, ...orphans.map(({ name }) => name)]);
-
+    // What an expiring snapshot needs keeps its mark, and goes when that is gone.
+    const neededYet = ripe.length === 0 ? needed : await this.#needs.packsOf(leaving);
+    this.#tell("removing packs");
+    const freed = await marks.removeMarked(
+      ripe.filter(({ name }) => !needed.has(name) && !neededYet.has(name)),
+      packKey,
+    );
+    const unmarked = marks.names.filter((name) => needed.has(name) || staying.has(name));
     const present = new Set(judged.map(({ digest }) => digest));
+    // One without what it marks is what a kill left, unless it is young: then it may tell another prune the time.
+    const orphans = marks.names.filter((name) => !packs.has(name) && !present.has(name) && marks.isRipe(name));
+    await marks.remove([...unmarked, ...orphans]);
+
+    const removed = judged.filter(({ digest }) => gone.has(digest));
+    const times = waiting.map(({ name }) => marks.until(name).getTime());
     return {
       store: this.#store.location,
       dryRun,
       kept: kept.map((manifest) => ({ ...this.#describe(manifest), reasons: manifest.reasons })),
-      removed: expired.map((manifest) => this.#describe(manifest)),
+      removed: removed.map((manifest) => this.#describe(manifest)),
+      expiring: expiring.marked,
       marked: sum(fresh),
-      waiting: { ...sum(waiting), until: this.#lastOf(waiting, marks) },
+      waiting: { ...sum(waiting), until: times.length === 0 ? null : new Date(Math.max(...times)).toISOString() },
       young: sum(young.filter(({ name }) => !marks.has(name))),
       unmarked: unmarked.length,
       freed: {
-        ...sum(removed),
-        manifestBytes: expired.reduce((bytes, { size }) => bytes + size, 0),
+        ...sum(freed),
+        manifestBytes: removed.reduce((bytes, { size }) => bytes + size, 0),
         abandoned,
       },
       missing: [...new Set(protect.map(({ snapshot }) => digestOf(snapshot)))].filter((digest) => !present.has(digest)),
@@ -152,83 +176,96 @@ class Prune {
     return [...found.values()].map(({ name, size, storedAt }) => ({ digest: name, size, storedAt }));
   }
 
-  async #packsNeededBy(digests: readonly string[]): Promise<ReadonlySet<string>> {
-    await inParallel(
-      digests.filter((digest) => !this.#packsOf.has(digest)),
-      async (digest) => {
-        this.#tell("reading what the snapshots need");
-        this.#packsOf.set(digest, await this.#read(digest));
-      },
-    );
-    return new Set(digests.flatMap((digest) => this.#packsOf.get(digest) ?? []));
+  /** The manifests that are there now. What was begun before a mark that is old by now is among them, or has given up. */
+  async #present(): Promise<readonly string[]> {
+    return (await this.#manifests()).map(({ digest }) => digest);
   }
 
-  async #read(digest: string): Promise<readonly string[]> {
-    try {
-      return (await readManifestPacks(this.#store, digest)).map(({ sha256 }) => sha256);
-    } catch (error) {
-      // Another prune removed it since it was listed: it needs nothing.
-      if (error instanceof SnapshotNotFoundError) return [];
-      if (!(error instanceof DamagedSnapshotError)) throw error;
-      throw new DamagedSnapshotError(
-        `${error.message}. What it needs is not known, so nothing can be pruned: put a good copy in its place, or move ` +
-          `${this.#store.location}/${manifestKey(digest)} away`,
-        { cause: error },
-      );
+  /** What is kept needs its base: that is kept as well, and says so. */
+  async #withBases(judged: readonly Judged[]): Promise<readonly Judged[]> {
+    const kept = judged.filter(({ reasons }) => reasons.length > 0).map(({ digest }) => digest);
+    await this.#needs.read(kept);
+    const present = new Set(judged.map(({ digest }) => digest));
+    const dependants = new Map<string, number>();
+    for (const digest of kept) {
+      const base = this.#needs.baseOf(digest);
+      if (base === null) continue;
+      if (!present.has(base)) throw this.#needs.unknown(digest, `its base ${base} is missing`);
+      dependants.set(base, (dependants.get(base) ?? 0) + 1);
     }
+    return judged.map((manifest) => {
+      const number = dependants.get(manifest.digest);
+      if (number === undefined) return manifest;
+      return { ...manifest, reasons: [...manifest.reasons, `base of ${number} snapshot${number === 1 ? "" : "s"}`] };
+    });
   }
 
-  /** Manifests before their entries by identity, and before any pack of theirs is marked. */
-  async #removeManifests(expired: readonly Judged[], kept: ReadonlySet<string>, now: Date): Promise<void> {
+  /** Those on which one that is being packed may be based, and the others. */
+  async #possibleBases(expired: readonly Judged[]): Promise<[Judged[], Judged[]]> {
+    const bases = new Set<string>();
+    const large = expired.filter(({ size }) => size >= smallestBase);
+    await inParallel(large, async ({ digest }) => {
+      this.#tell("looking at expired snapshots");
+      // Nothing is based on one that is damaged, or that another prune has removed.
+      const needs = await this.#needs.find(digest).catch((error) => {
+        if (error instanceof DamagedSnapshotError) return null;
+        throw error;
+      });
+      if (needs?.base === null) bases.add(digest);
+    });
+    return split(expired, ({ digest }) => bases.has(digest));
+  }
+
+  async #removeManifests(expired: readonly Judged[]): Promise<void> {
     await inParallel(expired, async ({ digest }) => {
       this.#tell("removing snapshots");
       await this.#store.remove(manifestKey(digest));
     });
-    const gone = new Set(expired.map(({ digest }) => digest));
-    for await (const { key, storedAt } of this.#store.list("ids/")) {
-      const digest = nameOf(key);
-      if (kept.has(digest)) continue;
-      // One without its manifest may belong to a pack that is about to write it.
-      if (!gone.has(digest) && !this.#isOver(storedAt, now)) continue;
-      if ((await this.#store.find(manifestKey(digest))) === null) await this.#store.remove(key);
+  }
+
+  /** Marks those that have no mark, and removes those whose mark is old and on which nothing is based by now. */
+  async #expireBases(
+    bases: readonly Judged[],
+    marks: PruneMarks,
+    staying: Set<string>,
+  ): Promise<{ readonly gone: readonly Judged[]; readonly marked: readonly ExpiringSnapshot[] }> {
+    const isNew = new Set(bases.map(({ digest }) => digest).filter((digest) => !marks.has(digest)));
+    await marks.add([...isNew]);
+    const [ripe, waiting] = split(bases, ({ digest }) => marks.isRipe(digest));
+    if (!this.#request.dryRun && ripe.length > 0) {
+      const present = await this.#present();
+      await this.#needs.read(present);
+      for (const digest of present) {
+        const base = this.#needs.baseOf(digest);
+        if (base !== null) staying.add(base);
+      }
     }
+    this.#tell("removing snapshots");
+    const unneeded = ripe.filter(({ digest }) => !staying.has(digest));
+    const gone = await marks.removeMarked(
+      unneeded.map((manifest) => ({ ...manifest, name: manifest.digest })),
+      manifestKey,
+    );
+    const marked = waiting.map((manifest) => ({
+      ...this.#describe(manifest),
+      isNew: isNew.has(manifest.digest),
+      until: marks.until(manifest.digest).toISOString(),
+    }));
+    return { gone, marked };
   }
 
-  /** Removes each pack and then its mark, so that the mark is never missing while the pack can still be found. */
-  async #removePacks(packs: readonly Found[], now: Date): Promise<readonly Found[]> {
-    const removed: Found[] = [];
-    await inParallel(packs, async (pack) => {
-      this.#tell("removing packs");
-      // Another prune may have removed the pack and the mark, and a packer have stored the pack again.
-      const mark = await this.#store.find(markKey(pack.name));
-      if (mark === null || (this.#wait > 0 && !this.#isOver(mark.storedAt, now))) return;
-      await this.#store.remove(packKey(pack.name));
-      removed.push(pack);
-      await this.#store.remove(markKey(pack.name));
-    });
-    return removed;
-  }
-
-  async #removeMarks(names: readonly string[]): Promise<void> {
-    await inParallel(names, (name) => this.#store.remove(markKey(name)));
+  /** Entries by identity of manifests that are gone. */
+  async #removeEntries(gone: ReadonlySet<string>, staying: ReadonlySet<string>, marks: PruneMarks): Promise<void> {
+    for await (const { key, storedAt } of this.#store.list("ids/")) {
+      if (staying.has(nameOf(key))) continue;
+      // One without its manifest may belong to a pack that is about to write it.
+      if (!gone.has(nameOf(key)) && !marks.isOver(storedAt)) continue;
+      if ((await this.#store.find(manifestKey(nameOf(key)))) === null) await this.#store.remove(key);
+    }
   }
 
   async #objects(prefix: string): Promise<Map<string, Found>> {
-    const found = new Map<string, Found>();
-    for await (const { key, size, storedAt } of this.#store.list(prefix)) {
-      this.#tell("looking at the store");
-      found.set(nameOf(key), { name: nameOf(key), size, storedAt });
-    }
-    return found;
-  }
-
-  #isOver(since: Date, now: Date): boolean {
-    return now.getTime() - since.getTime() >= this.#wait;
-  }
-
-  #lastOf(waiting: readonly Found[], marks: ReadonlyMap<string, Found>): string | null {
-    const times = waiting.map(({ name }) => (marks.get(name)?.storedAt.getTime() ?? 0) + this.#wait);
-    return times.length === 0 ? null : new Date(Math.max(...times)).toISOString();
+    return objectsIn(this.#store, prefix, () => this.#tell("looking at the store"));
   }
 
   #describe({ digest, storedAt }: Judged): PrunedSnapshot {
@@ -240,15 +277,6 @@ class Prune {
     this.#request.signal?.throwIfAborted();
     this.#request.progress?.(what);
   }
-}
-
-/** An object by the last segment of its key. */
-interface Found extends Omit<StoredObject, "key"> {
-  readonly name: string;
-}
-
-function isKept({ reasons }: Judged): boolean {
-  return reasons.length > 0;
 }
 
 /** The store's own time: that of a mark on a pack which cannot exist. One that a kill leaves is removed as any mark without a pack. */
@@ -269,20 +297,7 @@ function sum(packs: readonly Found[]): Packs {
   return { packs: packs.length, bytes: packs.reduce((bytes, { size }) => bytes + size, 0) };
 }
 
+/** Those for which it is true, and the others. */
 function split<T>(items: readonly T[], first: (item: T) => boolean): [T[], T[]] {
   return [items.filter(first), items.filter((item) => !first(item))];
-}
-
-/** Works on several items at a time; the first error ends it once what is under way is done. */
-async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const waiting = [...items];
-  const workers = Array.from({ length: Math.min(atOnce, items.length) }, async () => {
-    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) {
-      await work(item).catch((error) => {
-        waiting.length = 0;
-        throw error;
-      });
-    }
-  });
-  for (const outcome of await Promise.allSettled(workers)) if (outcome.status === "rejected") throw outcome.reason;
 }

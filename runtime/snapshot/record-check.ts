@@ -1,10 +1,10 @@
-import { type FrameRecord, largestFrame, type ManifestEntry, type PackRecord } from "./manifest-records";
+import { largestFrame, type StoredRecord } from "./manifest-records";
 
 /**
  * True for a record that is as it should be. A quick way past the schemas for the hundreds of thousands of records that are; they
  * decide, and explain, where this says no.
  */
-export function isRecord(value: unknown): value is PackRecord | FrameRecord | ManifestEntry {
+export function isRecord(value: unknown): value is StoredRecord {
   if (typeof value !== "object" || value === null) return false;
   const record = value as Record<string, unknown>;
   switch (record.type) {
@@ -34,6 +34,10 @@ export function isRecord(value: unknown): value is PackRecord | FrameRecord | Ma
       );
     case "pack":
       return isHash(record.sha256) && isCount(record.size);
+    case "removed":
+      return typeof record.path === "string";
+    case "base":
+      return isHash(record.sha256);
     default:
       return false;
   }

@@ -15,7 +15,7 @@ import {
 import { removeTree } from "../../runtime/snapshot/remove-tree";
 import { waitFor } from "../../runtime/waiting";
 import { Dice, damageBytes, damageRecords } from "../support/damage";
-import { sha256 } from "../support/hostile-manifest";
+import { sha256, writePack } from "../support/hostile-manifest";
 import { type Described, describeTree, makeEnvironment, temporaryFolder, withoutTimes } from "../support/trees";
 
 /*
@@ -65,12 +65,12 @@ beforeAll(async () => {
   packFile = join(store, "packs", found);
   packBytes = readFileSync(packFile);
   const frames = (records as Row[]).filter(({ type }) => type === "frame");
-  plainFrames = new Map(
+  plainFrames = new Map<string, Buffer>(
     frames.map(({ offset, length, sha256: name }) => [
       name,
       zstdDecompressSync(packBytes.subarray(offset, offset + length)),
     ]),
-  );
+  ).set(sha256(added), added);
   chmodSync(packFile, 0o644);
   original = withoutTimes(describeTree(root, (path) => path === "ComfyUI/models/checkpoints"));
 });
@@ -196,20 +196,92 @@ test("a manifest that somebody made is refused, or restored exactly as it says",
     if ("error" in outcome) refused += 1;
     else {
       restored += 1;
-      expectAsSaid(bytes, outcome.tree, `${name}: manifest with ${what}`);
+      expectAsSaid(rowsIn(bytes), outcome.tree, `${name}: manifest with ${what}`);
     }
   });
   expect(refused).toBeGreaterThan(10);
   expect(restored).toBeGreaterThan(0);
 });
 
+test("a manifest with a base that somebody made is refused, or restored exactly as both say", {
+  timeout: 60_000,
+}, async () => {
+  let [refused, restored] = [0, 0];
+  await whileTimeIsLeft(4_000_000, async (dice, name) => {
+    const onBase = dice.below(4) === 0;
+    const base = onBase ? damageRecords(records, dice) : { records, what: "" };
+    const baseBytes = compressed(base.records);
+    writeFileSync(join(store, "snapshots", sha256(baseBytes)), baseBytes);
+    let own = { records: changesTo(sha256(baseBytes)), what: "" };
+    for (let round = onBase ? dice.below(2) : 1 + dice.below(2); round > 0; round--) {
+      const next = damageRecords(own.records, dice);
+      own = { records: next.records, what: `${own.what}${next.what}; ` };
+    }
+    const bytes = compressed(own.records);
+    writeFileSync(join(store, "snapshots", sha256(bytes)), bytes);
+    const what = `${name}: base with ${base.what}, manifest with ${own.what}`;
+    const outcome = await attempt(`${store}#sha256:${sha256(bytes)}`, root, what);
+    if ("error" in outcome) refused += 1;
+    else {
+      restored += 1;
+      const rows = rowsIn(bytes);
+      expectAsSaid(
+        rows.some(({ type }) => type === "base") ? merged(rowsIn(baseBytes), rows) : rows,
+        outcome.tree,
+        what,
+      );
+    }
+  });
+  expect(refused).toBeGreaterThan(10);
+  expect(restored).toBeGreaterThan(0);
+});
+
+/** The records of a manifest that replaces, adds and removes something of the one that was packed. */
+function changesTo(base: string): unknown[] {
+  const { pack: packRecord, frame } = writePack(store, added);
+  const rows = records as Row[];
+  const packs = rows.filter(({ type }) => type === "pack").length;
+  const frames = rows.filter(({ type }) => type === "frame").length;
+  const file = rows.find(({ path }) => path === "ComfyUI/main.py");
+  const [head] = records as [{ readonly summary: { readonly bytes: number } }];
+  const own = { mode: "600", size: added.length, sha256: sha256(added), parts: [[frames, 0, added.length]] };
+  return [
+    // One is removed that has no content, one is added, and one has other content.
+    { ...head, summary: { ...head.summary, bytes: head.summary.bytes - (file?.size ?? 0) + 2 * added.length } },
+    { type: "base", sha256: base },
+    packRecord,
+    { ...frame, pack: packs },
+    { ...file, path: "ComfyUI/added.py", ...own },
+    { type: "removed", path: "ComfyUI/empty.txt" },
+    { type: "link", path: "ComfyUI/link", target: "added.py" },
+    { ...file, ...own },
+  ];
+}
+
+const added = Buffer.from("added by the manifest with a base\n");
+
+function merged(base: readonly Row[], own: readonly Row[]): readonly Row[] {
+  const rows = [...base, ...own];
+  const entries = new Map<string, Row>();
+  for (const row of [...base.slice(1), ...own.slice(1)]) if (row.path !== undefined) entries.set(row.path, row);
+  const staying = [...entries.values()].filter(({ type }) => type !== "removed");
+  return [rows[0] as Row, ...rows.slice(1).filter(({ path }) => path === undefined), ...staying];
+}
+
+const compressed = (lines: readonly unknown[]) =>
+  zstdCompressSync(Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join("")));
+
+function rowsIn(bytes: Buffer): readonly Row[] {
+  const lines = zstdDecompressSync(bytes).toString("utf8").trimEnd().split("\n");
+  return lines.map((line) => JSON.parse(line) as Row);
+}
+
 /** A manifest under its right digest, with damage in its records, its text, or its compressed bytes. */
 function makeManifest(dice: Dice): { readonly bytes: Buffer; readonly what: string } {
-  const textOf = (lines: readonly unknown[]) => Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
   const kind = dice.below(10);
   if (kind === 0) return damageBytes(manifest, dice);
   if (kind === 1) {
-    const { bytes, what } = damageBytes(textOf(records), dice);
+    const { bytes, what } = damageBytes(zstdDecompressSync(manifest), dice);
     return { bytes: zstdCompressSync(bytes), what: `text with ${what}` };
   }
   const rounds = 1 + dice.below(2);
@@ -218,7 +290,7 @@ function makeManifest(dice: Dice): { readonly bytes: Buffer; readonly what: stri
     const next = damageRecords(changed.records, dice);
     changed = { records: next.records, what: `${changed.what}${next.what}; ` };
   }
-  return { bytes: zstdCompressSync(textOf(changed.records)), what: changed.what };
+  return { bytes: compressed(changed.records), what: changed.what };
 }
 
 interface Row {
@@ -230,17 +302,13 @@ interface Row {
   readonly pack: number;
   readonly offset: number;
   readonly length: number;
+  readonly size: number;
   readonly sha256: string;
   readonly parts: readonly (readonly [number, number, number])[];
 }
 
 /** What a manifest says, read with nothing of the engine. Files that name the root may have been rewritten for the location. */
-function expectAsSaid(bytes: Buffer, tree: ReturnType<typeof withoutTimes>, what: string): void {
-  const rows = zstdDecompressSync(bytes)
-    .toString("utf8")
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Row);
+function expectAsSaid(rows: readonly Row[], tree: ReturnType<typeof withoutTimes>, what: string): void {
   const frames = rows.filter(({ type }) => type === "frame");
   const said: Record<string, Pick<Described, "type" | "mode">> = {};
   for (const { type, path, mode, target, parts } of rows.slice(1)) {

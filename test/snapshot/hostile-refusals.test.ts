@@ -1,4 +1,4 @@
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { DamagedSnapshotError, RestoreRefusedError, type RestoreRequest, restore } from "../../runtime/snapshot";
@@ -65,6 +65,156 @@ describe("an entry that is refused is named", () => {
 
     expect(error).toBeInstanceOf(DamagedSnapshotError);
     expect((error as Error).message).toContain(name);
+  });
+});
+
+describe("a manifest with a base is refused", () => {
+  const nobody = "a".repeat(64);
+  const named = (reference: string) => ({ type: "base", sha256: reference.slice(-64) });
+  const removed = (path: string) => ({ type: "removed", path });
+  /** With one pack, one frame, and a folder with two files. */
+  const writeBase = (...more: readonly object[]) => {
+    const { pack, frame } = writePack(at("store"), content);
+    const file = empty("d/f", { size: 4, sha256: sha256(content), parts: [[0, 0, 4]] });
+    return writeManifest(at("store"), [plainHead, ...more, pack, frame, directory("d"), file, empty("d/g")]);
+  };
+  const head = (files: number, bytes: number) => ({ ...plainHead, summary: { ...plainHead.summary, files, bytes } });
+  const writeChanges = (files: number, bytes: number, ...changes: readonly object[]) =>
+    writeManifestAsIs(at("store"), [head(files, bytes), named(writeBase()), ...changes]);
+
+  test("when it is as it should be, but not then", async () => {
+    const reference = writeChanges(3, 4, empty("d/e"), removed("d/g"), link("l", "d/f"));
+    // A link more than the summary says.
+    expect(((await refusal(reference)) as Error).message).toContain(
+      "its summary says 3 entries and 4 bytes, but it has 4",
+    );
+
+    await restore({
+      reference: writeChanges(4, 4, empty("d/e"), removed("d/g"), link("l", "d/f")),
+      target: at("target"),
+    });
+
+    expect(readdirSync(at("target/d"))).toEqual(["e", "f"]);
+    expect(readFileSync(at("target/d/f"))).toEqual(content);
+  });
+
+  test.each<[string, () => string, string]>([
+    ["is missing", () => writeManifest(at("store"), [plainHead, { type: "base", sha256: nobody }]), "is missing"],
+    [
+      "is damaged",
+      () => {
+        const base = writeBase();
+        writeFileSync(at("store/snapshots", base.slice(-64)), "no manifest");
+        return writeManifestAsIs(at("store"), [head(3, 4), named(base)]);
+      },
+      "is damaged: its content is not what its digest says",
+    ],
+    [
+      "has a base itself",
+      () =>
+        writeManifestAsIs(at("store"), [
+          head(3, 4),
+          named(writeManifestAsIs(at("store"), [head(3, 4), named(writeBase())])),
+        ]),
+      "names a base, but the manifest is the base of",
+    ],
+    [
+      "removes something itself",
+      () => {
+        const base = writeManifest(at("store"), [plainHead, directory("d"), removed("d/x")]);
+        return writeManifestAsIs(at("store"), [head(1, 0), named(base)]);
+      },
+      'removes "d/x", but the manifest has no base',
+    ],
+    [
+      "has a path that leads out, which is replaced",
+      () =>
+        writeManifestAsIs(at("store"), [
+          head(1, 0),
+          named(writeManifest(at("store"), [plainHead, empty("../x")])),
+          removed("../x"),
+        ]),
+      "leads out of the snapshot",
+    ],
+    [
+      "has entries out of order",
+      () =>
+        writeManifestAsIs(at("store"), [
+          head(2, 0),
+          named(writeManifest(at("store"), [plainHead, empty("b"), empty("a")])),
+        ]),
+      '"a", which is not after "b"',
+    ],
+  ])("when the base %s", async (_, write, message) => {
+    const error = await refusal(write());
+
+    expect(error).toBeInstanceOf(DamagedSnapshotError);
+    expect((error as Error).message).toContain(message);
+  });
+
+  const part = (number: number, length = 4) => ({ size: length, parts: [[number, 0, length]] });
+  const frame = (change: object) => ({
+    type: "frame",
+    pack: 0,
+    offset: 0,
+    length: 8,
+    size: 4,
+    sha256: sha256(content),
+    ...change,
+  });
+
+  test.each<[string, () => string, string]>([
+    [
+      "removes what is not there",
+      () => writeChanges(3, 4, removed("d/h")),
+      'removes "d/h", which its base does not have',
+    ],
+    [
+      "removes what would come last",
+      () => writeChanges(3, 4, removed("x")),
+      'removes "x", which its base does not have',
+    ],
+    ["removes a folder that is not empty", () => writeChanges(2, 4, removed("d")), '"d/f", but no such folder'],
+    ["makes a file of a folder", () => writeChanges(3, 4, empty("d")), '"d/f", but no such folder'],
+    ["makes a link of a folder", () => writeChanges(3, 4, link("d", "/tmp")), '"d/f", but no such folder'],
+    ["adds to a folder that is not there", () => writeChanges(4, 4, empty("e/f")), '"e/f", but no such folder'],
+    ["has entries out of order", () => writeChanges(5, 4, empty("d/y"), empty("d/x")), "which is not after"],
+    ["says something twice", () => writeChanges(3, 4, empty("d/g"), removed("d/g")), "which is not after"],
+    ["leads out", () => writeChanges(4, 4, empty("../evil")), "leads out of the snapshot"],
+    ["removes what leads out", () => writeChanges(4, 4, removed("../evil")), "leads out of the snapshot"],
+    ["names a frame beyond both", () => writeChanges(4, 8, empty("h", part(1))), "names frame 1, which is not listed"],
+    ["has a part beyond the frame", () => writeChanges(4, 9, empty("h", part(0, 5))), "lies outside of its frame"],
+    [
+      "has a frame in a pack beyond both",
+      () => writeChanges(3, 4, frame({ pack: 1 })),
+      "names pack 1, which is not listed",
+    ],
+    ["has a frame beyond a base's pack", () => writeChanges(3, 4, frame({ offset: 9000 })), "lies outside of its pack"],
+    [
+      "lists packs after frames",
+      () => writeChanges(3, 4, frame({}), { type: "pack", sha256: nobody, size: 9 }),
+      "comes earlier",
+    ],
+    [
+      "names a base later",
+      () => writeManifest(at("store"), [plainHead, directory("d"), named(writeBase())]),
+      "comes earlier",
+    ],
+    [
+      "names two",
+      () => writeManifestAsIs(at("store"), [head(3, 4), named(writeBase()), named(writeBase())]),
+      "comes earlier",
+    ],
+    [
+      "names none that can be",
+      () => writeManifest(at("store"), [plainHead, { type: "base", sha256: "../x" }]),
+      "is not valid",
+    ],
+  ])("when it %s", async (_, write, message) => {
+    const error = await refusal(write());
+
+    expect(error).toBeInstanceOf(DamagedSnapshotError);
+    expect((error as Error).message).toContain(message);
   });
 });
 

@@ -16,7 +16,7 @@ export interface Incident {
   readonly when: "before" | "after";
   readonly action:
     | { readonly kill: true }
-    | { readonly write: string; readonly content: string }
+    | { readonly write: string; readonly content: string; readonly encoding?: BufferEncoding }
     | { readonly remove: string };
 }
 
@@ -43,9 +43,9 @@ let calls = 0;
 const changing = ["open", "openSync", "link", "linkSync", "unlink", "rename", "mkdir", "mkdirSync", "symlinkSync", "rmSync",
   "writeFileSync", "renameSync", "rm", "copyFile", "futimesSync", "chmodSync"];
 function happen() {
-  const { kill, write, content, remove } = incident.action;
+  const { kill, write, content, encoding, remove } = incident.action;
   if (kill) process.kill(process.pid, "SIGKILL");
-  if (write) { fs.mkdirSync(require("node:path").dirname(write), { recursive: true }); original.writeFileSync(write, content); }
+  if (write) { fs.mkdirSync(require("node:path").dirname(write), { recursive: true }); original.writeFileSync(write, content, encoding); }
   if (remove) original.rmSync(remove, { recursive: true });
 }
 const original = { writeFileSync: fs.writeFileSync, rmSync: fs.rmSync };

@@ -61,7 +61,7 @@ function withHonestSummary(records: readonly unknown[]) {
   };
 }
 
-const notEntries = ["", "pack", "frame"];
+const notEntries = ["", "base", "pack", "frame", "removed"];
 
 /** As {@link writeManifest}, with a summary that may lie. */
 export function writeManifestAsIs(store: string, records: readonly unknown[]): string {

@@ -1,6 +1,6 @@
 import type { WalkedFolder } from "../folder-walk";
-import type { FolderTask } from "./walk";
 import type { PackTasks } from "./pack-tasks";
+import type { FolderTask } from "./walk";
 
 /**
  * What threads do, by name. A task's request and result are cloned from one thread to another, so they hold plain data, buffers and

@@ -1,0 +1,91 @@
+import { hash } from "node:crypto";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { constants, createZstdCompress, createZstdDecompress } from "node:zlib";
+import { ObjectNotFoundError, type ObjectStore } from "../store";
+import { manifestKey, nameOfManifest } from "./manifest-keys";
+import { formatReference } from "./reference";
+import { DamagedSnapshotError, SnapshotNotFoundError } from "./types";
+
+/** Bytes. A line holds one entry; the head may list very many models. Longer ones are no manifest. */
+const longestLine = 64 * 1024 * 1024;
+/** Characters that are compressed at a time. */
+const batchSize = 1024 * 1024;
+/** Bytes that are decompressed at a time. */
+const pieceSize = 256 * 1024;
+const newline = 10;
+
+/** The bytes of a manifest as they are stored. Equal lines give equal bytes. */
+export async function encodeLines(lines: Iterable<string>): Promise<Buffer[]> {
+  const pieces: Buffer[] = [];
+  const compress = createZstdCompress({
+    params: {
+      // Hashes do not get smaller with a higher level, and the rest hardly does.
+      [constants.ZSTD_c_compressionLevel]: 1,
+      [constants.ZSTD_c_checksumFlag]: 1,
+    },
+  });
+  await pipeline(Readable.from(batches(lines)), compress, async (compressed) => {
+    for await (const piece of compressed) pieces.push(piece as Buffer);
+  });
+  return pieces;
+}
+
+/** What is in the store under the digest, if it is what the digest says. */
+export async function fetchManifest(store: ObjectStore, digest: string): Promise<Buffer> {
+  const bytes = await store.get(manifestKey(digest)).catch((error) => {
+    if (!(error instanceof ObjectNotFoundError)) throw error;
+    throw new SnapshotNotFoundError(
+      `there is no snapshot ${formatReference({ store: store.location, digest })}; \`pulumi-comfyui list\` shows those that there are`,
+    );
+  });
+  if (hash("sha256", bytes) === digest) return bytes;
+  throw new DamagedSnapshotError(
+    `${nameOfManifest(store, digest)} is damaged: its content is not what its digest says`,
+  );
+}
+
+/** The lines of a manifest, some at a time, of which no more is decompressed than is asked for. `name` is for errors. */
+export async function* linesOf(compressed: Buffer, name: string): AsyncGenerator<readonly string[]> {
+  const plain = createZstdDecompress({ chunkSize: pieceSize });
+  plain.end(compressed);
+  let pending: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const piece of plain as AsyncIterable<Buffer>) {
+      const end = piece.lastIndexOf(newline) + 1;
+      if (end > 0) {
+        const whole = piece.subarray(0, end - 1);
+        yield (pending.length === 0 ? whole : Buffer.concat([...pending, whole])).toString("utf8").split("\n");
+        pending = [];
+        length = 0;
+      }
+      if (end === piece.length) continue;
+      pending.push(piece.subarray(end));
+      length += piece.length - end;
+      if (length > longestLine) {
+        throw new DamagedSnapshotError(`${name} has a record of more than ${longestLine} bytes`);
+      }
+    }
+  } catch (cause) {
+    if (!isZstdError(cause)) throw cause;
+    throw new DamagedSnapshotError(`${name} is not valid zstd`, { cause });
+  }
+  if (length > 0) throw new DamagedSnapshotError(`${name} ends within a record`);
+}
+
+function* batches(lines: Iterable<string>): Generator<Buffer> {
+  let text = "";
+  for (const line of lines) {
+    text += `${line}\n`;
+    if (text.length < batchSize) continue;
+    yield Buffer.from(text);
+    text = "";
+  }
+  yield Buffer.from(text);
+}
+
+function isZstdError(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException).code ?? "";
+  return code.startsWith("ZSTD_") || code.startsWith("Z_");
+}

@@ -1,0 +1,55 @@
+import type { EntryTable } from "./entry-table";
+import { type EntryView, kindOf } from "./entry-view";
+import { countingOf } from "./identity";
+import { noDigest } from "./manifest-records";
+import type { Part } from "./pack-writer";
+import type { Packer } from "./packer";
+
+/** What a manifest says of the entries that were packed, read from where a pack keeps them. Sorted by path. */
+export class PackedEntries {
+  readonly #entries: EntryTable;
+  readonly #packer: Packer;
+  readonly #counts: (row: number) => boolean;
+
+  constructor(entries: EntryTable, packer: Packer) {
+    this.#entries = entries;
+    this.#packer = packer;
+    this.#counts = countingOf(entries);
+  }
+
+  get count(): number {
+    return this.#entries.length;
+  }
+
+  path(number: number): string {
+    const path = this.#entries.paths[number];
+    if (path === undefined) throw new Error(`there is no entry ${number}`);
+    return path;
+  }
+
+  at(number: number): EntryView {
+    const path = this.path(number);
+    const entries = this.#entries;
+    const type = entries.type(number);
+    const kind = kindOf(type, entries.mode(number), this.#counts(number));
+    if (type !== "file") {
+      const extra = type === "link" ? entries.target(number) : "";
+      return { path, kind, mtime: 0n, size: 0, digest: noDigest, extra };
+    }
+    const { contents } = this.#packer;
+    const row = contents.row(path);
+    if (row === undefined) throw new Error(`${path} was not packed`);
+    const extra = contents.table.ownIdentity(row) ?? "";
+    const digest = contents.table.digest(row);
+    return { path, kind, mtime: entries.mtime(number), size: entries.size(number), digest, extra };
+  }
+
+  /** Where a file's content is; nowhere for others. */
+  parts(number: number): readonly Part[] {
+    return this.isFile(number) ? this.#packer.partsOf(this.path(number)) : [];
+  }
+
+  isFile(number: number): boolean {
+    return this.#entries.isFile(number);
+  }
+}
