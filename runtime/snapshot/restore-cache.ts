@@ -17,13 +17,15 @@ import { formatSize } from "../format";
 import { explainFullDisk } from "../full-disk";
 import { type ObjectStore, stateOfProcess, uniqueToken } from "../store";
 import { type Watch, waitFor } from "../waiting";
+import type { ThreadChoice } from "./frame-writers";
 import type { Manifest } from "./manifest-file";
 import type { FileRecord } from "./manifest-records";
 import { Pace } from "./pace";
 import { makePartialFolder } from "./partial-folder";
 import { type Parts, partOf, partsOf } from "./parts";
 import { removeTree } from "./remove-tree";
-import { finishFolders, makeFolders, timeOf, writeTree } from "./write-tree";
+import { timeOf } from "./write-plan";
+import { finishFolders, makeFolders, writeTree } from "./write-tree";
 
 /** Milliseconds for which one process waits while another restores the same snapshot. */
 const lockDeadline = 3_600_000;
@@ -43,7 +45,11 @@ export interface CachedRestore {
 }
 
 /** Writes a manifest's entries into an empty folder by way of a complete restore in the cache, made first where it is missing. */
-export async function writeTreeFromCache(request: CachedRestore, folder: string, watch: Partial<Watch>): Promise<void> {
+export async function writeTreeFromCache(
+  request: CachedRestore,
+  folder: string,
+  watch: Partial<Watch> & ThreadChoice,
+): Promise<void> {
   const entry = join(request.cache, request.digest);
   for (let attempt = 1; ; attempt++) {
     await provide(request, entry, watch);
@@ -65,7 +71,7 @@ class CacheDamagedError extends Error {
   override readonly name = "CacheDamagedError";
 }
 
-async function provide(request: CachedRestore, entry: string, watch: Partial<Watch>): Promise<void> {
+async function provide(request: CachedRestore, entry: string, watch: Partial<Watch> & ThreadChoice): Promise<void> {
   mkdirSync(request.cache, { recursive: true });
   const lock = `${entry}.lock`;
   while (!existsSync(entry)) {
@@ -87,7 +93,7 @@ async function provide(request: CachedRestore, entry: string, watch: Partial<Wat
   }
 }
 
-async function make(request: CachedRestore, entry: string, watch: Partial<Watch>): Promise<void> {
+async function make(request: CachedRestore, entry: string, watch: Partial<Watch> & ThreadChoice): Promise<void> {
   const { manifest, store } = request;
   const partial = await makePartialFolder(entry);
   try {

@@ -28,7 +28,8 @@ import { relocateTree } from "./relocate-tree";
 import { removeTree } from "./remove-tree";
 import { RestoreRecord, writeRecord } from "./restore-record";
 import { TravelRules } from "./travel-rules";
-import { timeOf, writeFiles } from "./write-tree";
+import { timeOf } from "./write-plan";
+import { writeFiles } from "./write-tree";
 
 export interface RestoreOver {
   readonly manifest: Manifest;

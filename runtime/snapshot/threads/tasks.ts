@@ -1,3 +1,5 @@
+import type { WriteFrames } from "./write-frames";
+
 /**
  * What threads do, by name. A task's request and result are cloned from one thread to another, so they hold plain data, buffers and
  * shared memory only. What may well happen, such as a file that changed meanwhile, is a result; an error ends the whole work.
@@ -5,6 +7,8 @@
 export interface ThreadTasks {
   /** Answers with what it was given: shows that the thread is up. */
   readonly echo: ThreadTask<string, string>;
+  /** Writes what frames of a pack hold to new files. */
+  readonly "write-frames": ThreadTask<WriteFrames, null>;
 }
 
 export interface ThreadTask<Request, Result> {
