@@ -17,6 +17,7 @@ import {
 import type { ObjectStore } from "../store";
 import type { Watch } from "../waiting";
 import { chunkSize } from "./content";
+import type { ThreadChoice } from "./frame-writers";
 import { incompleteMarker, incompleteReason, markIncomplete, removeMark, requireOwnMark } from "./incomplete";
 import { isKnownPlace, largestKnownPlace, relocateTarget } from "./known-places";
 import type { Manifest } from "./manifest-file";
@@ -26,7 +27,7 @@ import { type Parts, partNames, partOf, partsOf } from "./parts";
 import { foldersAbove, joinPath, parentOf } from "./paths";
 import { relocateTree } from "./relocate-tree";
 import { removeTree } from "./remove-tree";
-import { RestoreRecord, writeRecord } from "./restore-record";
+import { RestoreRecord, recordContents, writeRecord } from "./restore-record";
 import { TravelRules } from "./travel-rules";
 import { timeOf } from "./write-plan";
 import { writeFiles } from "./write-tree";
@@ -45,7 +46,10 @@ export interface RestoreOver {
  * run again, the folder is marked as incomplete. What travels but is not in the snapshot is removed, a folder with all it holds;
  * what never travels stays. Returns remarks on what was rewritten for the location.
  */
-export async function restoreOver(request: RestoreOver, watch: Partial<Watch>): Promise<readonly string[]> {
+export async function restoreOver(
+  request: RestoreOver,
+  watch: Partial<Watch> & ThreadChoice,
+): Promise<readonly string[]> {
   const { manifest, target, location } = request;
   const record = RestoreRecord.read(target);
   if (record === null && incompleteReason(target) === null) {
@@ -64,7 +68,7 @@ export async function restoreOver(request: RestoreOver, watch: Partial<Watch>): 
   const remarks = relocateTree({ ...manifest, entries: written }, target, location);
   comparison.finishFolders();
   requireOwnMark(target, token);
-  writeRecord(target, { target, location, entries: manifest.entries });
+  writeRecord(target, { target, location, contents: recordContents(manifest.entries) });
   removeMark(target);
   return remarks;
 }
@@ -129,7 +133,7 @@ class Comparison {
   }
 
   /** Does it. Returns the entries that were written. */
-  async apply(watch: Partial<Watch>): Promise<readonly ManifestEntry[]> {
+  async apply(watch: Partial<Watch> & ThreadChoice): Promise<readonly ManifestEntry[]> {
     const changed = [...this.#remove, ...this.#make.map(({ path }) => path), ...this.#write.map(({ path }) => path)];
     for (const folder of new Set(changed.map(parentOf))) this.#open(folder);
     for (const path of this.#remove) await removeTree(this.#absolute(path));

@@ -5,6 +5,7 @@ import { explainFullDisk } from "../full-disk";
 import { InvalidInputError } from "../problems";
 import { openStore } from "../store";
 import { refuseCollisions } from "./collisions";
+import type { ThreadChoice } from "./frame-writers";
 import { selectEntries } from "./include";
 import { relocateTarget } from "./known-places";
 import { requirePaths, requireWithin, usualLimits } from "./limits";
@@ -17,7 +18,7 @@ import { relocateTree } from "./relocate-tree";
 import { removeTree } from "./remove-tree";
 import { writeTreeFromCache } from "./restore-cache";
 import { restoreOver } from "./restore-over";
-import { writeRecord } from "./restore-record";
+import { type RecordedContents, recordContents, writeRecord } from "./restore-record";
 import type { ManifestHead, RestoredEnvironment, RestoreRequest } from "./types";
 import { thisMachine } from "./virtual-environment";
 import { finishFolders, writeTree } from "./write-tree";
@@ -27,7 +28,12 @@ import { finishFolders, writeTree } from "./write-tree";
  * killed and run again at any time. Throws `SnapshotNotFoundError`, `DamagedSnapshotError`, `RestoreRefusedError` for what
  * exceeds a limit or the target's file system cannot hold, and an error that says what would be right where the target is in use, room is lacking, or the interpreter that the environment needs is not here.
  */
-export async function restore(request: RestoreRequest): Promise<RestoredEnvironment> {
+export function restore(request: RestoreRequest): Promise<RestoredEnvironment> {
+  return restoreBy({}, request);
+}
+
+/** As {@link restore}, by chosen threads. */
+export async function restoreBy(threads: ThreadChoice, request: RestoreRequest): Promise<RestoredEnvironment> {
   const { store: where, digest } = parseReference(request.reference);
   const target = resolve(request.target);
   if (!isAbsolute(request.target)) throw new Error(`${JSON.stringify(request.target)} is not an absolute path`);
@@ -39,6 +45,8 @@ export async function restore(request: RestoreRequest): Promise<RestoredEnvironm
     throw new InvalidInputError([{ path: "include", reason }]);
   }
   const store = openStore(where, request.settings, request);
+  const { progress, signal } = request;
+  const watch = { ...(progress === undefined ? {} : { progress }), ...(signal === undefined ? {} : { signal }) };
   const limits = { ...usualLimits, ...request.limits };
   const whole = await readManifest(store, digest, limits.entries);
   const manifest = request.include === undefined ? whole : selectEntries(whole, request.include);
@@ -55,18 +63,29 @@ export async function restore(request: RestoreRequest): Promise<RestoredEnvironm
   if (isOver) {
     requirePaths(manifest, target);
     refuseCollisions(manifest, dirname(target));
-    return answer(await restoreOver({ manifest, store, reference: request.reference, target, location }, request));
+    const over = { manifest, store, reference: request.reference, target, location };
+    return answer(await restoreOver(over, { ...watch, ...threads }));
   }
   const partial = await makePartialFolder(target);
   try {
     requirePaths(manifest, partial);
     refuseCollisions(manifest, partial);
-    if (request.cache === undefined || manifest.partial) await writeTree(manifest, store, partial, request);
-    else await writeTreeFromCache({ manifest, digest, store, cache: resolve(request.cache) }, partial, request);
+    let contents: RecordedContents | null = null;
+    if (request.cache === undefined || manifest.partial) {
+      const writing = writeTree(manifest, store, partial, { ...watch, ...threads });
+      try {
+        if (request.cache === undefined) contents = recordContents(manifest.entries);
+      } finally {
+        await writing;
+      }
+    } else {
+      const cached = { manifest, digest, store, cache: resolve(request.cache) };
+      await writeTreeFromCache(cached, partial, { ...watch, ...threads });
+    }
     const rewritten = relocateTree(manifest, partial, location);
     finishFolders(manifest.entries, partial);
-    request.signal?.throwIfAborted();
-    const remarks = request.cache === undefined ? note(partial, { target, location, entries: manifest.entries }) : [];
+    signal?.throwIfAborted();
+    const remarks = contents === null ? [] : note(partial, { target, location, contents });
     await rename(partial, target);
     return answer([...rewritten, ...remarks]);
   } catch (error) {
@@ -106,10 +125,11 @@ function requireFree(target: string): void {
 /** A virtual environment is of no use without the interpreter that it was made with. */
 function requireInterpreter({ head, entries, partial }: Manifest, location: string): void {
   const bin = joinPath(partsOf(head.layout).dependencies, "bin/python");
-  const links = entries.flatMap((entry) =>
-    entry.type === "link" && entry.path.startsWith(bin) && isAbsolute(entry.target) ? [entry.target] : [],
-  );
-  for (const interpreter of new Set([partial ? "" : head.interpreter, ...links])) {
+  const interpreters = new Set([partial ? "" : head.interpreter]);
+  for (const entry of entries) {
+    if (entry.type === "link" && entry.path.startsWith(bin) && isAbsolute(entry.target)) interpreters.add(entry.target);
+  }
+  for (const interpreter of interpreters) {
     // One that travels with the environment is there once it is restored.
     if (interpreter === "" || relocateTarget(interpreter, head.root, location) !== null) continue;
     if (existsSync(interpreter)) continue;

@@ -132,14 +132,12 @@ export class WritePlan {
       const length = this.#length[slice] ?? 0;
       const isWhole = file.parts.length === 1;
       paths.push(file.path);
-      const numbers = [
-        this.#offset[slice] ?? 0,
-        length,
-        this.#position[slice] ?? 0,
-        isWhole ? Number.parseInt(file.mode, 8) : isPiece,
-        isWhole ? timeOf(file.mtime) : 0,
-      ];
-      slices.set(numbers, index * sliceFields);
+      const at = index * sliceFields;
+      slices[at] = this.#offset[slice] ?? 0;
+      slices[at + 1] = length;
+      slices[at + 2] = this.#position[slice] ?? 0;
+      slices[at + 3] = isWhole ? Number.parseInt(file.mode, 8) : isPiece;
+      slices[at + 4] = isWhole ? timeOf(file.mtime) : 0;
       if (!isWhole) pieces.push([file, length]);
       bytes += length;
     }
@@ -154,7 +152,8 @@ export class WritePlan {
   #withoutContent(files: readonly FileRecord[]): PlannedWrite {
     const slices = new Float64Array(files.length * sliceFields);
     for (const [index, { mode, mtime }] of files.entries()) {
-      slices.set([0, 0, 0, Number.parseInt(mode, 8), timeOf(mtime)], index * sliceFields);
+      slices[index * sliceFields + 3] = Number.parseInt(mode, 8);
+      slices[index * sliceFields + 4] = timeOf(mtime);
     }
     return { range: null, frames: [], paths: files.map(({ path }) => path).join("\0"), slices, bytes: 0, pieces: [] };
   }
@@ -164,8 +163,7 @@ export class WritePlan {
 export function timeOf(mtime: string): number {
   // Node.js takes a negative time for the present.
   if (mtime.startsWith("-")) return 0;
-  const point = mtime.indexOf(".");
-  const seconds = Number(mtime.slice(0, point));
-  const time = seconds + Number(mtime.slice(point + 1)) / 1e9;
-  return time < seconds + 1 ? time : seconds + 0.999999;
+  const time = Number(mtime);
+  const isRoundedUp = Number.isInteger(time) && !mtime.endsWith(".000000000");
+  return isRoundedUp && time > Number(mtime.slice(0, mtime.indexOf("."))) ? time - 1e-6 : time;
 }
