@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
 import {
-  type BigIntStats,
   chmodSync,
   closeSync,
   constants,
@@ -17,17 +16,19 @@ import {
 import type { ObjectStore } from "../store";
 import type { Watch } from "../waiting";
 import { chunkSize } from "./content";
-import type { ThreadChoice } from "./frame-writers";
 import { incompleteMarker, incompleteReason, markIncomplete, removeMark, requireOwnMark } from "./incomplete";
 import { isKnownPlace, largestKnownPlace, relocateTarget } from "./known-places";
 import type { Manifest } from "./manifest-file";
 import type { FileRecord, ManifestEntry } from "./manifest-records";
 import { formatCount, Pace } from "./pace";
 import { type Parts, partNames, partOf, partsOf } from "./parts";
-import { foldersAbove, joinPath, parentOf } from "./paths";
+import { foldersAbove, joinPath, nameOf, parentOf } from "./paths";
 import { relocateTree } from "./relocate-tree";
 import { removeTree } from "./remove-tree";
 import { RestoreRecord, recordContents, writeRecord } from "./restore-record";
+import type { ThreadChoice } from "./restore-workers";
+import { EntryLooks } from "./restored-look";
+import { isAbsent, isUnknown, type Looks, lookFields } from "./threads/look";
 import { TravelRules } from "./travel-rules";
 import { timeOf } from "./write-plan";
 import { writeFiles } from "./write-tree";
@@ -41,6 +42,22 @@ export interface RestoreOver {
   readonly location: string;
 }
 
+/** An earlier restore, and what there is to look at it with. Must be closed. */
+export class EarlierRestore {
+  readonly record: RestoreRecord | null;
+  readonly looks: EntryLooks;
+
+  /** Starts threads at once where they are of use, since the snapshot is still to be read. */
+  constructor(target: string, threads: ThreadChoice) {
+    this.record = RestoreRecord.read(target);
+    this.looks = new EntryLooks(target, this.record?.files ?? 0, threads);
+  }
+
+  close(): Promise<void> {
+    return this.looks.close();
+  }
+}
+
 /**
  * Makes an earlier restore into that of another snapshot, and writes only what differs. Meanwhile, and after a kill until it is
  * run again, the folder is marked as incomplete. What travels but is not in the snapshot is removed, a folder with all it holds;
@@ -48,11 +65,11 @@ export interface RestoreOver {
  */
 export async function restoreOver(
   request: RestoreOver,
+  earlier: EarlierRestore,
   watch: Partial<Watch> & ThreadChoice,
 ): Promise<readonly string[]> {
   const { manifest, target, location } = request;
-  const record = RestoreRecord.read(target);
-  if (record === null && incompleteReason(target) === null) {
+  if (earlier.record === null && incompleteReason(target) === null) {
     throw new Error(
       `${target} is not known to be an earlier restore, so that nothing in it is removed or replaced; give one, or a folder that does not exist yet`,
     );
@@ -61,8 +78,9 @@ export async function restoreOver(
     throw new Error(`the snapshot holds ${incompleteMarker}, which marks restores that are under way`);
   }
   const token = markIncomplete(target, request.reference);
-  const comparison = new Comparison(request, record, new Pace(watch));
-  await comparison.run();
+  // Should another process have restored over it since the record was read: what that one wrote has changed since by its times.
+  const comparison = new Comparison(request, earlier.record, new Pace(watch));
+  await comparison.run(earlier.looks);
   requireOwnMark(target, token);
   const written = await comparison.apply(watch);
   const remarks = relocateTree({ ...manifest, entries: written }, target, location);
@@ -71,6 +89,28 @@ export async function restoreOver(
   writeRecord(target, { target, location, contents: recordContents(manifest.entries) });
   removeMark(target);
   return remarks;
+}
+
+/** One of the snapshot's folders, as it is in the target. */
+interface Folder {
+  /** Names in it, or {@link unknownNames}. */
+  readonly names: number;
+  /** Names in it that the snapshot has there as well. */
+  found: number;
+}
+
+const unknownNames = -1;
+
+/** What is in place of an entry. */
+interface Seen {
+  readonly mode: number;
+  readonly links: number;
+  readonly size: number;
+  /** Milliseconds. */
+  readonly modified: number;
+  readonly changed: number;
+  /** In a folder: names, or {@link unknownNames}. */
+  readonly names: number;
 }
 
 /** What is to be done to a folder, found out before anything of it is touched. */
@@ -83,7 +123,8 @@ class Comparison {
   readonly #record: RestoreRecord | null;
   readonly #pace: Pace;
   readonly #rules: TravelRules;
-  readonly #children = new Map<string, ManifestEntry[]>();
+  /** The snapshot's folders that are there, by path. */
+  readonly #folders = new Map<string, Folder>();
   /** Never removed: the parts themselves and what they lie in. */
   readonly #protected: ReadonlySet<string>;
   /** In the way of what comes, or not in the snapshot. */
@@ -94,7 +135,6 @@ class Comparison {
   readonly #adjust: FileRecord[] = [];
   readonly #modes = new Map<string, number>();
   readonly #buffer = Buffer.allocUnsafeSlow(chunkSize);
-  #looked = 0;
 
   constructor({ manifest, store, target, location }: RestoreOver, record: RestoreRecord | null, pace: Pace) {
     this.#manifest = manifest;
@@ -108,28 +148,30 @@ class Comparison {
     this.#rules = TravelRules.of(target, this.#parts);
     const roots = partNames.map((part) => this.#parts[part]);
     this.#protected = new Set(roots.flatMap((root) => [root, ...foldersAbove(root)]));
-    for (const entry of manifest.entries) {
-      const siblings = this.#children.get(parentOf(entry.path));
-      if (siblings === undefined) this.#children.set(parentOf(entry.path), [entry]);
-      else siblings.push(entry);
-    }
   }
 
-  async run(): Promise<void> {
-    const folders = [""];
-    for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
-      const wanted = this.#children.get(folder) ?? [];
-      const there = new Set(this.#names(folder));
-      for (const entry of wanted) {
-        if (this.#pace.due) await this.#pace.rest(() => `compared ${formatCount(this.#looked, "files")}`);
-        const name = folder === "" ? entry.path : entry.path.slice(folder.length + 1);
-        this.#looked += 1;
-        const found = there.delete(name) ? this.#look(entry.path) : undefined;
-        if (found === undefined) this.#add(entry);
-        else if (this.#compare(entry, found)) folders.push(entry.path);
+  async run(looks: EntryLooks): Promise<void> {
+    const { entries } = this.#manifest;
+    const found = await looks.at(entries, this.#pace);
+    this.#folders.set("", { names: unknownNames, found: 0 });
+    let path = "";
+    let folder = this.#folders.get("");
+    // In their order a folder comes before what it holds.
+    for (const [number, entry] of entries.entries()) {
+      if (this.#pace.due) await this.#pace.rest(() => `compared ${formatCount(number, "files")}`);
+      if (!isIn(entry.path, path)) {
+        path = parentOf(entry.path);
+        folder = this.#folders.get(path);
       }
-      for (const name of there) this.#extra(folder, name);
+      // Where its folder is to be made, or another thing is there as yet, whatever was seen is not it.
+      const seen = folder === undefined ? null : this.#seen(entry.path, ...found(number));
+      if (seen === null || folder === undefined) this.#add(entry);
+      else {
+        folder.found += 1;
+        this.#compare(entry, seen);
+      }
     }
+    this.#findExtras();
   }
 
   /** Does it. Returns the entries that were written. */
@@ -162,45 +204,45 @@ class Comparison {
     }
   }
 
-  /** True where it is a folder to go into. */
-  #compare(entry: ManifestEntry, found: BigIntStats): boolean {
+  #compare(entry: ManifestEntry, seen: Seen): void {
     const { path } = entry;
+    const kind = seen.mode & constants.S_IFMT;
     if (entry.type === "directory") {
-      if (found.isDirectory()) {
-        this.#modes.set(path, Number(found.mode) & 0o7777);
+      if (kind === constants.S_IFDIR) {
+        this.#folders.set(path, { names: seen.names, found: 0 });
+        this.#modes.set(path, seen.mode & 0o7777);
         // What may not be read cannot be compared.
-        if ((Number(found.mode) & 0o500) !== 0o500) this.#open(path);
-        return true;
+        if ((seen.mode & 0o500) !== 0o500) this.#open(path);
+        return;
       }
     } else if (entry.type === "link") {
       const target = relocateTarget(entry.target, this.#manifest.head.root, this.#location) ?? entry.target;
-      if (found.isSymbolicLink() && readlinkSync(this.#absolute(path)) === target) return false;
-    } else if (found.isFile()) {
-      this.#compareFile(entry, found);
-      return false;
+      if (kind === constants.S_IFLNK && readlinkSync(this.#absolute(path)) === target) return;
+    } else if (kind === constants.S_IFREG) {
+      this.#compareFile(entry, seen);
+      return;
     }
     this.#remove.push(path);
     this.#add(entry);
-    return false;
   }
 
-  #compareFile(file: FileRecord, found: BigIntStats): void {
-    if (!this.#hasContent(file, found)) this.#write.push(file);
-    else if (!this.#isAsWritten(file, found)) {
+  #compareFile(file: FileRecord, seen: Seen): void {
+    if (!this.#hasContent(file, seen)) this.#write.push(file);
+    else if (!this.#isAsWritten(file, seen)) {
       // Its inode may belong to others as well.
-      if (found.nlink > 1n) this.#write.push(file);
+      if (seen.links > 1) this.#write.push(file);
       else this.#adjust.push(file);
     }
   }
 
-  #hasContent(file: FileRecord, found: BigIntStats): boolean {
+  #hasContent(file: FileRecord, seen: Seen): boolean {
     if (this.#isRewritten(file)) {
       // What it holds here is not what the snapshot holds, and byte code of it was left out.
       const same = this.#record?.location === this.#location && !file.path.endsWith(".py");
-      return same && this.#record?.content(file.path, found.ctimeNs) === file.sha256;
+      return same && this.#record?.content(file.path, seen.changed) === file.sha256;
     }
-    if (found.size !== BigInt(file.size)) return false;
-    const known = this.#record?.content(file.path, found.ctimeNs) ?? this.#hash(file.path);
+    if (seen.size !== file.size) return false;
+    const known = this.#record?.content(file.path, seen.changed) ?? this.#hash(file.path);
     return known === file.sha256;
   }
 
@@ -210,11 +252,11 @@ class Comparison {
     return root !== this.#location && size <= largestKnownPlace && isKnownPlace(path, this.#parts);
   }
 
-  #isAsWritten(file: FileRecord, found: BigIntStats): boolean {
-    if ((Number(found.mode) & 0o7777) !== Number.parseInt(file.mode, 8)) return false;
+  #isAsWritten(file: FileRecord, seen: Seen): boolean {
+    if ((seen.mode & 0o7777) !== Number.parseInt(file.mode, 8)) return false;
     if (this.#isRewritten(file)) return true;
     // To the microsecond, which is what can be set.
-    return Math.abs(Number(found.mtimeNs - nanoseconds(file.mtime))) < 2_000;
+    return Math.abs(seen.modified - timeOf(file.mtime) * 1000) < 0.002;
   }
 
   #add(entry: ManifestEntry): void {
@@ -223,9 +265,17 @@ class Comparison {
       return;
     }
     this.#make.push(entry);
-    if (entry.type !== "directory") return;
-    this.#modes.set(entry.path, 0o700);
-    for (const child of this.#children.get(entry.path) ?? []) this.#add(child);
+    if (entry.type === "directory") this.#modes.set(entry.path, 0o700);
+  }
+
+  /** What is in folders besides the snapshot's entries. */
+  #findExtras(): void {
+    const extras = new Map<string, Set<string>>();
+    for (const [path, { names, found }] of this.#folders) {
+      if (names !== found) extras.set(path, new Set(readdirSync(this.#absolute(path))));
+    }
+    for (const { path } of this.#manifest.entries) extras.get(parentOf(path))?.delete(nameOf(path));
+    for (const [folder, names] of extras) for (const name of names) this.#extra(folder, name);
   }
 
   #extra(folder: string, name: string): void {
@@ -234,7 +284,7 @@ class Comparison {
     const part = partOf(path, this.#parts);
     if (part === undefined) return;
     if (part === "models" && this.#manifest.head.models.mode !== "included") return;
-    const verdict = this.#rules.judge(path, name, this.#look(path)?.isDirectory() ?? false, part);
+    const verdict = this.#rules.judge(path, name, this.#isFolder(path), part);
     if (verdict === "counts" || verdict === "derived") this.#remove.push(path);
   }
 
@@ -260,12 +310,30 @@ class Comparison {
     }
   }
 
-  #look(path: string): BigIntStats | undefined {
-    return lstatSync(this.#absolute(path), { bigint: true, throwIfNoEntry: false });
+  /** What was seen of an entry of a folder that is there; null for nothing. */
+  #seen(path: string, looks: Looks, at: number): Seen | null {
+    const [mode = isUnknown, links = 0, size = 0, modified = 0, changed = 0, names = 0] = looks.subarray(
+      at,
+      at + lookFields,
+    );
+    if (mode === isAbsent) return null;
+    if (mode !== isUnknown) return { mode, links, size, modified, changed, names };
+    // By now, folders above it have permissions to look at it.
+    const found = lstatSync(this.#absolute(path), { throwIfNoEntry: false });
+    if (found === undefined) return null;
+    const { mtimeMs, ctimeMs } = found;
+    return {
+      mode: found.mode,
+      links: found.nlink,
+      size: found.size,
+      modified: mtimeMs,
+      changed: ctimeMs,
+      names: unknownNames,
+    };
   }
 
-  #names(folder: string): readonly string[] {
-    return readdirSync(this.#absolute(folder));
+  #isFolder(path: string): boolean {
+    return lstatSync(this.#absolute(path), { throwIfNoEntry: false })?.isDirectory() === true;
   }
 
   #absolute(path: string): string {
@@ -273,6 +341,8 @@ class Comparison {
   }
 }
 
-function nanoseconds(mtime: string): bigint {
-  return mtime.startsWith("-") ? 0n : BigInt(mtime.replace(".", ""));
+/** True for a path whose folder is this one. */
+function isIn(path: string, folder: string): boolean {
+  const slash = path.lastIndexOf("/");
+  return slash < 0 ? folder === "" : slash === folder.length && path.startsWith(folder);
 }

@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { replaceFile, userCacheFolder } from "./cache-files";
 import { DigestTable, digestSize } from "./digest-table";
 import type { ManifestEntry } from "./manifest-records";
+import { compareBytes } from "./paths";
 
 /** Grows whenever an older record would be read wrongly. */
 const format = 1;
-/** Nanoseconds. A file that was written less than this before a restore ended may have been written to since without that its time tells. */
-const clockStep = 20_000_000n;
+/** Milliseconds. A file that was written less than this before a restore ended may have been written to since without that its time tells. */
+const clockStep = 20;
 /** Paths that are made one text at a time: all of them would be in memory twice. */
 const pathsAtOnce = 4096;
 /** Bytes of a record's first line that are read to find out what it is of. */
@@ -33,15 +34,19 @@ interface Head {
  */
 export class RestoreRecord {
   readonly location: string;
-  readonly #trustedUntil: bigint;
+  /** Milliseconds. */
+  readonly #trustedUntil: number;
   readonly #contents: DigestTable;
-  readonly #rows: ReadonlyMap<string, number>;
+  /** Sorted as a manifest's entries are. */
+  readonly #paths: readonly string[];
+  /** Row of the path that is likely asked for next. */
+  #next = 0;
 
-  private constructor({ location, completed }: Head, contents: DigestTable, rows: ReadonlyMap<string, number>) {
+  private constructor({ location, completed }: Head, contents: DigestTable, paths: readonly string[]) {
     this.location = location;
-    this.#trustedUntil = BigInt(completed) - clockStep;
+    this.#trustedUntil = Number(BigInt(completed) / 1_000_000n) - clockStep;
     this.#contents = contents;
-    this.#rows = rows;
+    this.#paths = paths;
   }
 
   /** The record of a folder, or null where it is not known to be a restore. */
@@ -60,14 +65,35 @@ export class RestoreRecord {
     if (head.sha256 !== hash("sha256", body)) return null;
     const contents = new DigestTable(body.subarray(0, head.rows * digestSize));
     const paths = head.rows === 0 ? [] : body.toString("utf8", head.rows * digestSize).split("\0");
-    return new RestoreRecord(head, contents, new Map(paths.map((path, row) => [path, row])));
+    return new RestoreRecord(head, contents, paths);
   }
 
-  /** SHA-256 of what a file was restored from, or null when it may have changed since: `ctime` is in nanoseconds. */
-  content(path: string, ctime: bigint): string | null {
+  /** Files that it knows. */
+  get files(): number {
+    return this.#paths.length;
+  }
+
+  /**
+   * SHA-256 of what a file was restored from, or null when it may have changed since: `ctime` is in milliseconds. Quickest when it is
+   * asked in the order of paths.
+   */
+  content(path: string, ctime: number): string | null {
     if (ctime >= this.#trustedUntil) return null;
-    const row = this.#rows.get(path);
-    return row === undefined ? null : this.#contents.hex(row);
+    const row = this.#rowOf(path);
+    return row === null ? null : this.#contents.hex(row);
+  }
+
+  #rowOf(path: string): number | null {
+    if (this.#paths[this.#next] === path) return this.#next++;
+    let [from, to] = [0, this.#paths.length];
+    while (from < to) {
+      const middle = (from + to) >>> 1;
+      if (compareBytes(this.#paths[middle] ?? "", path) < 0) from = middle + 1;
+      else to = middle;
+    }
+    if (this.#paths[from] !== path) return null;
+    this.#next = from + 1;
+    return from;
   }
 }
 

@@ -3,9 +3,9 @@ import { rename } from "node:fs/promises";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { explainFullDisk } from "../full-disk";
 import { InvalidInputError } from "../problems";
-import { openStore } from "../store";
+import { type ObjectStore, openStore } from "../store";
+import type { Watch } from "../waiting";
 import { refuseCollisions } from "./collisions";
-import type { ThreadChoice } from "./frame-writers";
 import { selectEntries } from "./include";
 import { relocateTarget } from "./known-places";
 import { requirePaths, requireWithin, usualLimits } from "./limits";
@@ -17,8 +17,9 @@ import { parseReference } from "./reference";
 import { relocateTree } from "./relocate-tree";
 import { removeTree } from "./remove-tree";
 import { writeTreeFromCache } from "./restore-cache";
-import { restoreOver } from "./restore-over";
+import { EarlierRestore, restoreOver } from "./restore-over";
 import { type RecordedContents, recordContents, writeRecord } from "./restore-record";
+import type { ThreadChoice } from "./restore-workers";
 import type { ManifestHead, RestoredEnvironment, RestoreRequest } from "./types";
 import { thisMachine } from "./virtual-environment";
 import { finishFolders, writeTree } from "./write-tree";
@@ -34,60 +35,46 @@ export function restore(request: RestoreRequest): Promise<RestoredEnvironment> {
 
 /** As {@link restore}, by chosen threads. */
 export async function restoreBy(threads: ThreadChoice, request: RestoreRequest): Promise<RestoredEnvironment> {
-  const { store: where, digest } = parseReference(request.reference);
   const target = resolve(request.target);
   if (!isAbsolute(request.target)) throw new Error(`${JSON.stringify(request.target)} is not an absolute path`);
-  const location = resolve(request.location ?? target);
-  const isOver = request.over === true && isFilled(target);
-  if (!isOver) requireFree(target);
-  if (isOver && request.include !== undefined) {
+  if (request.over !== true || !isFilled(target)) return restoreNew(request, target, threads);
+  if (request.include !== undefined) {
     const reason = "goes into a new folder only: over an earlier restore, everything else would be removed";
     throw new InvalidInputError([{ path: "include", reason }]);
   }
-  const store = openStore(where, request.settings, request);
-  const { progress, signal } = request;
-  const watch = { ...(progress === undefined ? {} : { progress }), ...(signal === undefined ? {} : { signal }) };
-  const limits = { ...usualLimits, ...request.limits };
-  const whole = await readManifest(store, digest, limits.entries);
-  const manifest = request.include === undefined ? whole : selectEntries(whole, request.include);
-  requireWithin(manifest, limits);
-  const { head } = manifest;
-  requireInterpreter(manifest, location);
-  const answer = (rewritten: readonly string[]): RestoredEnvironment => ({
-    head,
-    location: { root: location, layout: head.layout },
-    python: join(location, head.layout.dependencies, "bin", "python"),
-    partial: manifest.partial ? { entries: manifest.entries.length, of: whole.entries.length } : null,
-    remarks: [...rewritten, ...platformRemarks(head)],
-  });
-  if (isOver) {
+  const earlier = new EarlierRestore(target, threads);
+  try {
+    const asked = await readSnapshot(request, target);
+    const { manifest, store, location } = asked;
     requirePaths(manifest, target);
     refuseCollisions(manifest, dirname(target));
     const over = { manifest, store, reference: request.reference, target, location };
-    return answer(await restoreOver(over, { ...watch, ...threads }));
+    return answerOf(asked, await restoreOver(over, earlier, { ...watchOf(request), ...threads }));
+  } finally {
+    await earlier.close();
   }
+}
+
+async function restoreNew(
+  request: RestoreRequest,
+  target: string,
+  threads: ThreadChoice,
+): Promise<RestoredEnvironment> {
+  requireFree(target);
+  const asked = await readSnapshot(request, target);
+  const { manifest, location } = asked;
+  const watch = { ...watchOf(request), ...threads };
   const partial = await makePartialFolder(target);
   try {
     requirePaths(manifest, partial);
     refuseCollisions(manifest, partial);
-    let contents: RecordedContents | null = null;
-    if (request.cache === undefined || manifest.partial) {
-      const writing = writeTree(manifest, store, partial, { ...watch, ...threads });
-      try {
-        if (request.cache === undefined) contents = recordContents(manifest.entries);
-      } finally {
-        await writing;
-      }
-    } else {
-      const cached = { manifest, digest, store, cache: resolve(request.cache) };
-      await writeTreeFromCache(cached, partial, { ...watch, ...threads });
-    }
+    const contents = await fill(asked, request.cache, partial, watch);
     const rewritten = relocateTree(manifest, partial, location);
     finishFolders(manifest.entries, partial);
-    signal?.throwIfAborted();
+    watch.signal?.throwIfAborted();
     const remarks = contents === null ? [] : note(partial, { target, location, contents });
     await rename(partial, target);
-    return answer([...rewritten, ...remarks]);
+    return answerOf(asked, [...rewritten, ...remarks]);
   } catch (error) {
     await removeTree(partial);
     throw explainFullDisk(
@@ -96,6 +83,64 @@ export async function restoreBy(threads: ThreadChoice, request: RestoreRequest):
       "the snapshot was not restored, and what there was of it was removed",
     );
   }
+}
+
+/** What is to be restored, found to be allowed and of use here. */
+interface Asked {
+  readonly store: ObjectStore;
+  readonly digest: string;
+  /** With what was asked for only. */
+  readonly manifest: Manifest;
+  /** Entries of the whole snapshot. */
+  readonly of: number;
+  readonly location: string;
+}
+
+async function readSnapshot(request: RestoreRequest, target: string): Promise<Asked> {
+  const { store: where, digest } = parseReference(request.reference);
+  const store = openStore(where, request.settings, request);
+  const limits = { ...usualLimits, ...request.limits };
+  const whole = await readManifest(store, digest, limits.entries);
+  const manifest = request.include === undefined ? whole : selectEntries(whole, request.include);
+  requireWithin(manifest, limits);
+  const location = resolve(request.location ?? target);
+  requireInterpreter(manifest, location);
+  return { store, digest, manifest, of: whole.entries.length, location };
+}
+
+/** Writes everything into an empty folder. Gives what a record of it says, which one by way of a cache does not have. */
+async function fill(
+  { manifest, digest, store }: Asked,
+  cache: string | undefined,
+  folder: string,
+  watch: Partial<Watch> & ThreadChoice,
+): Promise<RecordedContents | null> {
+  if (cache !== undefined && !manifest.partial) {
+    await writeTreeFromCache({ manifest, digest, store, cache: resolve(cache) }, folder, watch);
+    return null;
+  }
+  const writing = writeTree(manifest, store, folder, watch);
+  try {
+    // While threads write.
+    return cache === undefined ? recordContents(manifest.entries) : null;
+  } finally {
+    await writing;
+  }
+}
+
+function answerOf({ manifest, of, location }: Asked, remarks: readonly string[]): RestoredEnvironment {
+  const { head, entries, partial } = manifest;
+  return {
+    head,
+    location: { root: location, layout: head.layout },
+    python: join(location, head.layout.dependencies, "bin", "python"),
+    partial: partial ? { entries: entries.length, of } : null,
+    remarks: [...remarks, ...platformRemarks(head)],
+  };
+}
+
+function watchOf({ progress, signal }: RestoreRequest): Partial<Watch> {
+  return { ...(progress === undefined ? {} : { progress }), ...(signal === undefined ? {} : { signal }) };
 }
 
 /** Notes what the folder got, for a later restore over it; one from a cache is quickly made anew instead. */

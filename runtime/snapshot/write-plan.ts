@@ -32,7 +32,9 @@ export class WritePlan {
   /** Bytes of all files. */
   readonly bytes: number;
   /** Slices, and files without content. */
-  readonly count: number;
+  readonly slices: number;
+  /** Bytes of the content of all frames that are needed. */
+  readonly frameBytes: number;
   /** Files that are made of more than one slice. */
   readonly inPieces: readonly FileRecord[];
   readonly #manifest: Manifest;
@@ -66,7 +68,11 @@ export class WritePlan {
     this.#position = new Float64Array(count);
     this.#fill();
     this.bytes = bytes;
-    this.count = count + this.#empty.length;
+    this.slices = count + this.#empty.length;
+    this.frameBytes = manifest.frames.reduce(
+      (sum, { size }, frame) => (first[frame] === first[frame + 1] ? sum : sum + size),
+      0,
+    );
   }
 
   *writes(): Generator<PlannedWrite> {

@@ -14,15 +14,18 @@ import { formatSize } from "../format";
 import type { ObjectStore } from "../store";
 import type { Watch } from "../waiting";
 import { fetchRange } from "./frame-reader";
-import { FrameWriters, type ThreadChoice } from "./frame-writers";
 import type { Manifest } from "./manifest-file";
 import type { FileRecord, ManifestEntry } from "./manifest-records";
 import { Pace } from "./pace";
+import { ownBuffers, RestoreWorkers, type ThreadChoice } from "./restore-workers";
 import type { PackRange } from "./threads/frames";
 import { type PlannedWrite, timeOf, WritePlan } from "./write-plan";
 
 /** Ranges that are fetched, or wait to be written, at the same time. */
 const concurrentRanges = 8;
+/** What one thread takes, roughly: milliseconds for a file, and bytes of frames that it verifies and writes in a millisecond. */
+const perSlice = 0.03;
+const bytesPerMillisecond = 300_000;
 
 /**
  * Writes a manifest's entries into an empty folder. Every frame is verified before anything of it is written. Folders stay
@@ -51,7 +54,7 @@ export async function writeFiles(
 ): Promise<void> {
   const plan = new WritePlan(manifest, files);
   requireSpace(folder, plan.bytes);
-  const writers = new FrameWriters({ files: plan.count, bytes: plan.bytes }, watch);
+  const workers = new RestoreWorkers(plan.slices * perSlice + plan.frameBytes / bytesPerMillisecond, watch);
   const pace = new Pace(watch);
   const pieces = new Pieces(folder, plan.inPieces);
   let done = 0;
@@ -61,18 +64,19 @@ export async function writeFiles(
     // All take from the same writes; the first failure ends them for everyone.
     for (const write of writes) {
       const range = write.range === null ? null : await rangeOf(store, write.range);
-      await writers.write({ folder, range, frames: write.frames, paths: write.paths, slices: write.slices });
+      const { frames, paths, slices } = write;
+      await workers.run("write-frames", { folder, range, frames, paths, slices }, ownBuffers(range?.source, slices));
       pieces.written(write);
       done += write.bytes;
       pace.check(describe);
       if (pace.due) await pace.rest(describe);
     }
   };
-  const takers = Array.from({ length: Math.max(concurrentRanges, 2 * writers.size) }, take);
+  const takers = Array.from({ length: Math.max(concurrentRanges, 2 * workers.size) }, take);
   try {
     await Promise.all(takers);
   } finally {
-    await writers.close();
+    await workers.close();
     await Promise.allSettled(takers);
   }
 }

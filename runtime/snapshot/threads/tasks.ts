@@ -1,3 +1,5 @@
+import type { LookAtEntries, Looks } from "./look";
+import type { PlacedFiles, PlaceFiles } from "./place-files";
 import type { WriteFrames } from "./write-frames";
 
 /**
@@ -7,6 +9,10 @@ import type { WriteFrames } from "./write-frames";
 export interface ThreadTasks {
   /** Answers with what it was given: shows that the thread is up. */
   readonly echo: ThreadTask<string, string>;
+  /** What is there of some entries of a folder. */
+  readonly "look-at-entries": ThreadTask<LookAtEntries, Looks>;
+  /** Links or copies files of a complete restore. */
+  readonly "place-files": ThreadTask<PlaceFiles, PlacedFiles>;
   /** Writes what frames of a pack hold to new files. */
   readonly "write-frames": ThreadTask<WriteFrames, null>;
 }
