@@ -16,7 +16,14 @@ import {
 import type { ObjectStore } from "../store";
 import type { Watch } from "../waiting";
 import { chunkSize } from "./content";
-import { incompleteMarker, incompleteReason, markIncomplete, removeMark, requireOwnMark } from "./incomplete";
+import {
+  giveUpMark,
+  incompleteMarker,
+  incompleteReason,
+  markIncomplete,
+  removeMark,
+  requireOwnMark,
+} from "./incomplete";
 import { isKnownPlace, largestKnownPlace, relocateTarget } from "./known-places";
 import type { Manifest } from "./manifest-file";
 import type { FileRecord, ManifestEntry } from "./manifest-records";
@@ -78,17 +85,22 @@ export async function restoreOver(
     throw new Error(`the snapshot holds ${incompleteMarker}, which marks restores that are under way`);
   }
   const token = markIncomplete(target, request.reference);
-  // Should another process have restored over it since the record was read: what that one wrote has changed since by its times.
-  const comparison = new Comparison(request, earlier.record, new Pace(watch));
-  await comparison.run(earlier.looks);
-  requireOwnMark(target, token);
-  const written = await comparison.apply(watch);
-  const remarks = relocateTree({ ...manifest, entries: written }, target, location);
-  comparison.finishFolders();
-  requireOwnMark(target, token);
-  writeRecord(target, { target, location, contents: recordContents(manifest.entries) });
-  removeMark(target);
-  return remarks;
+  try {
+    // Should another process have restored over it since the record was read: what that one wrote has changed since by its times.
+    const comparison = new Comparison(request, earlier.record, new Pace(watch));
+    await comparison.run(earlier.looks);
+    requireOwnMark(target, token);
+    const written = await comparison.apply(watch);
+    const remarks = relocateTree({ ...manifest, entries: written }, target, location);
+    comparison.finishFolders();
+    requireOwnMark(target, token);
+    writeRecord(target, { target, location, contents: recordContents(manifest.entries) });
+    removeMark(target);
+    return remarks;
+  } catch (error) {
+    giveUpMark(target, token);
+    throw error;
+  }
 }
 
 /** One of the snapshot's folders, as it is in the target. */
