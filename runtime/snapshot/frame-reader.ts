@@ -64,7 +64,7 @@ export async function fetchRange(
 }
 
 /** The plain content of a frame, when it is what the manifest says; as {@link contentOf}, in the pool of Node.js. */
-export async function checkFrame(compressed: Buffer, frame: Frame, name: string): Promise<Buffer> {
+async function checkFrame(compressed: Buffer, frame: Frame, name: string): Promise<Buffer> {
   const content = await decompress(compressed, roomFor(frame.size)).catch((cause) => {
     throw damagedFrame(name, frame, notDecompressed, cause);
   });

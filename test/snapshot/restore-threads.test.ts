@@ -18,6 +18,7 @@ import { packageRoot } from "../../runtime/package-root";
 import { DamagedSnapshotError, pack, parseReference, restore } from "../../runtime/snapshot";
 import { readManifest } from "../../runtime/snapshot/manifest-file";
 import { restoreBy } from "../../runtime/snapshot/restore";
+import { Verified, verifyIn } from "../../runtime/snapshot/verify";
 import { timeOf } from "../../runtime/snapshot/write-plan";
 import { writeTree } from "../../runtime/snapshot/write-tree";
 import { FolderStore, type ObjectStore, openStore } from "../../runtime/store";
@@ -200,6 +201,28 @@ test.each([0, 4, 17])(
     expect(piece.every((byte) => byte === 0)).toBe(true);
   },
 );
+
+test("threads find damaged and missing packs in a deep verification, as one thread does", async () => {
+  const good = manyTasks();
+  const lies = writeFramedSnapshot(at("lying"), 3, mebibyte);
+  const digestOf = (reference: string) => parseReference(reference).digest;
+  const check = async (threads: number, { reference }: FramedSnapshot, where: string) => {
+    const request = { deep: true, verified: new Verified(), threads };
+    return (await verifyIn(openStore(at(where)), digestOf(reference), request)).problems;
+  };
+
+  for (const threads of [0, 2]) expect(await check(threads, good, "store")).toEqual([]);
+
+  const bytes = readFileSync(good.packFile);
+  bytes.writeUInt8((bytes[100] ?? 0) ^ 0xff, 100);
+  writeFileSync(good.packFile, bytes);
+  rmSync(lies.packFile);
+  for (const threads of [0, 2]) {
+    const name = `${at("store")}/${good.key}`;
+    expect(await check(threads, good, "store")).toEqual([`${name} is damaged: its content is not what its name says`]);
+    expect(await check(threads, lies, "lying")).toEqual([`${at("lying")}/${lies.key} is missing`]);
+  }
+});
 
 test("a pack that is missing or ends early is named", async () => {
   const { reference, packFile, key, frames } = manyTasks();

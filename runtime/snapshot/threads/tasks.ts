@@ -1,3 +1,4 @@
+import type { CheckedPack, CheckPack } from "./check-pack";
 import type { LookAtEntries, Looks } from "./look";
 import type { PlacedFiles, PlaceFiles } from "./place-files";
 import type { WriteFrames } from "./write-frames";
@@ -9,6 +10,8 @@ import type { WriteFrames } from "./write-frames";
 export interface ThreadTasks {
   /** Answers with what it was given: shows that the thread is up. */
   readonly echo: ThreadTask<string, string>;
+  /** Whether a pack and frames in it are what they should be. */
+  readonly "check-pack": ThreadTask<CheckPack, CheckedPack>;
   /** What is there of some entries of a folder. */
   readonly "look-at-entries": ThreadTask<LookAtEntries, Looks>;
   /** Links or copies files of a complete restore. */

@@ -1,5 +1,5 @@
 import { closeSync, constants, fchmodSync, fstatSync, futimesSync, openSync, writeSync } from "node:fs";
-import { contentOf, type Frame, type PackRange, RangeReader, release } from "./frames";
+import { contentOf, type Frame, type PackRange, type RangeReader, release } from "./frames";
 
 /** Frames that follow one another in a pack, and what is to be written of each. */
 export interface WriteFrames {
@@ -24,14 +24,18 @@ export const sliceFields = 5;
 /** Instead of a mode: the file is there already, empty, and gets more slices than this one. */
 export const isPiece = -1;
 
-/** Writes what frames hold to new files, each frame verified before anything of it is written. Must be closed. */
+/** Writes what frames hold to new files, each frame verified before anything of it is written. */
 export class FrameWriter {
-  readonly #reader = new RangeReader();
+  readonly #reader: RangeReader;
   /** Whether a new file gets these permissions as they are asked for, which the process's mask decides. */
   readonly #given = new Map<number, boolean>();
   /** The file of the piece before, which is most often that of the next. */
   #piecePath = "";
   #piece: number | null = null;
+
+  constructor(reader: RangeReader) {
+    this.#reader = reader;
+  }
 
   /** Throws `DamagedSnapshotError` where a frame is not what it should be. */
   write({ folder, range, frames, paths, slices }: WriteFrames): void {
@@ -54,10 +58,6 @@ export class FrameWriter {
     } finally {
       this.#closePiece();
     }
-  }
-
-  close(): void {
-    this.#reader.close();
   }
 
   #write(path: string, slices: Float64Array, at: number, content: Buffer): void {
