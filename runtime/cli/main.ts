@@ -3,6 +3,7 @@
 import "./required-node";
 // Before all that it is to hold.
 import "./compile-cache";
+import "./young-generation";
 import { createInterface } from "node:readline/promises";
 import { runCommand } from "./program";
 import { InterruptedError, type TextStream } from "./surroundings";

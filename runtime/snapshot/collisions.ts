@@ -30,18 +30,29 @@ export function refuseCollisions(manifest: Manifest, folder: string, probe = pro
 
 function collisions({ entries }: Manifest, folding: Folding): readonly [string, string] | null {
   if (!folding.letterCase && !folding.normalization) return null;
-  const seen = new Map<string, string>();
+  // Of two different paths that become one, one at least is not yet what both become. Few are not, so only those are kept.
+  const changed = new Map<string, string>();
   for (const { path } of entries) {
     const folded = fold(path, folding);
+    if (folded === path) continue;
     // Folders that are one make everything below them meet; their own names are what is told.
-    const before = seen.get(folded);
-    if (before !== undefined && before !== path) return [before, path];
-    seen.set(folded, path);
+    const before = changed.get(folded);
+    if (before !== undefined) return [before, path];
+    changed.set(folded, path);
+  }
+  if (changed.size === 0) return null;
+  for (const { path } of entries) {
+    const other = changed.get(path);
+    if (other !== undefined && fold(path, folding) === path) return other < path ? [other, path] : [path, other];
   }
   return null;
 }
 
+const plain = /^[\0-\x7f]*$/;
+
 function fold(path: string, { letterCase, normalization }: Folding): string {
+  // Nearly all are, and most have no upper case: no other text is made of those.
+  if (plain.test(path)) return letterCase ? path.toLowerCase() : path;
   const normal = normalization ? path.normalize("NFC") : path;
   // Both ways, since some letters have only one of the two forms, or several of one.
   return letterCase ? normal.toUpperCase().toLowerCase() : normal;

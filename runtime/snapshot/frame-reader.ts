@@ -3,6 +3,7 @@ import { zstdDecompress } from "node:zlib";
 import { DamagedObjectError, ObjectNotFoundError, type ObjectStore } from "../store";
 import { sha256Of } from "./digest";
 import { type Manifest, packKey } from "./manifest-file";
+import { damagedFrame, type Frame, notDecompressed, otherContent, otherSize, roomFor } from "./threads/frames";
 import { DamagedSnapshotError } from "./types";
 
 const decompress = promisify(zstdDecompress);
@@ -49,7 +50,11 @@ function* rangesOf({ frames, packs }: Manifest, numbers: readonly number[]): Gen
   if (range !== undefined) yield range;
 }
 
-async function fetchRange(store: ObjectStore, { key, offset, length }: Range): Promise<Buffer> {
+/** Bytes of a pack. Throws {@link DamagedSnapshotError} where it does not have them. */
+export async function fetchRange(
+  store: ObjectStore,
+  { key, offset, length }: { readonly key: string; readonly offset: number; readonly length: number },
+): Promise<Buffer> {
   try {
     return await store.getRange(key, offset, length);
   } catch (error) {
@@ -58,24 +63,13 @@ async function fetchRange(store: ObjectStore, { key, offset, length }: Range): P
   }
 }
 
-/** The plain content of a frame, when it is what the manifest says. */
-export async function checkFrame(
-  compressed: Buffer,
-  { offset, size, sha256 }: { offset: number; size: number; sha256: string },
-  name: string,
-): Promise<Buffer> {
-  const damaged = (what: string, cause?: unknown) =>
-    new DamagedSnapshotError(`${name} is damaged: the frame at byte ${offset} ${what}`, { cause });
-  // One byte more than declared is allowed for, so that a longer content is told from a damaged one; in one buffer, since
-  // Node.js otherwise goes through the thread pool for every 16 KiB.
-  const room = size + 1;
-  const content = await decompress(compressed, { maxOutputLength: room, chunkSize: Math.max(room, 64) }).catch(
-    (cause) => {
-      throw damaged("cannot be decompressed", cause);
-    },
-  );
-  if (content.length !== size) throw damaged(`holds other than the ${size} bytes that the manifest says`);
-  if ((await sha256Of(content)) !== sha256) throw damaged("does not have the content that the manifest says");
+/** The plain content of a frame, when it is what the manifest says; as {@link contentOf}, in the pool of Node.js. */
+async function checkFrame(compressed: Buffer, frame: Frame, name: string): Promise<Buffer> {
+  const content = await decompress(compressed, roomFor(frame.size)).catch((cause) => {
+    throw damagedFrame(name, frame, notDecompressed, cause);
+  });
+  if (content.length !== frame.size) throw damagedFrame(name, frame, otherSize(frame.size));
+  if ((await sha256Of(content)) !== frame.sha256) throw damagedFrame(name, frame, otherContent);
   return content;
 }
 

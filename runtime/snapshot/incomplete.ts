@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, rmSync, truncateSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { stateOfProcess, uniqueToken } from "../store/process-token";
 import { replaceFile } from "./cache-files";
@@ -41,6 +41,11 @@ export function requireOwnMark(root: string, token: string): void {
   throw new Error(`another process has begun to restore over ${root} as well; run this again when it has ended`);
 }
 
+/** Lets this and any other process restore over it, after a failure: this one does not any more. Takes no room on the disk. */
+export function giveUpMark(root: string, token: string): void {
+  if (read(join(root, incompleteMarker))?.token === token) truncateSync(join(root, incompleteMarker));
+}
+
 export function removeMark(root: string): void {
   rmSync(join(root, incompleteMarker));
 }
@@ -74,7 +79,7 @@ function read(marker: string): Marked | null {
     const { token, reference } = JSON.parse(text) as Marked;
     return { token: String(token), reference: String(reference) };
   } catch {
-    return { token: "", reference: "" }; // Its process was killed while it wrote this.
+    return { token: "", reference: "" }; // Its process was killed while it wrote this, or gave up.
   }
 }
 

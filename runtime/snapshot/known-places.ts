@@ -14,11 +14,22 @@ export const largestKnownPlace = 1024 * 1024;
 
 const packages = /^lib\/python[^/]+\/site-packages\/(?<rest>.*)$/;
 const packageFiles = /^([^/]+\.(pth|egg-link)|__editable__[^/]*\.py|[^/]+\.dist-info\/direct_url\.json)$/;
+/** True for everything that {@link packageFiles} matches, and little else: nearly every file of an environment is asked about. */
+function mayBePackageFile(path: string): boolean {
+  return (
+    path.endsWith(".pth") ||
+    path.endsWith(".egg-link") ||
+    path.endsWith("/direct_url.json") ||
+    path.includes("/__editable__")
+  );
+}
 
 export function isKnownPlace(path: string, parts: Parts): boolean {
   if (!isWithin(path, parts.dependencies)) return false;
   const inside = below(path, parts.dependencies);
-  if (inside === "pyvenv.cfg" || /^bin\/[^/]+$/.test(inside)) return true;
+  if (inside === "pyvenv.cfg") return true;
+  if (inside.startsWith("bin/")) return inside.length > 4 && !inside.includes("/", 4);
+  if (!mayBePackageFile(inside)) return false;
   const rest = packages.exec(inside)?.groups?.rest;
   return rest !== undefined && packageFiles.test(rest);
 }

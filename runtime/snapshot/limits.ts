@@ -33,19 +33,19 @@ export function requireWithin(manifest: Manifest, limits: RestoreLimits): void {
   const { entries, frames } = manifest;
   if (entries.length > limits.entries) throw exceeded("entries", limits.entries, `it has ${entries.length}`);
   let bytes = 0;
-  const used = new Set<number>();
+  const used = new Uint8Array(frames.length);
   for (const entry of entries) {
-    const depth = entry.path.split("/").length;
+    const depth = depthOf(entry.path);
     if (depth > limits.depth) {
       throw exceeded("depth", limits.depth, `${shorten(entry.path)} lies ${depth} folders deep`);
     }
     if (entry.type !== "file") continue;
     bytes += entry.size;
     if (bytes > limits.bytes) throw exceeded("bytes", limits.bytes, `up to ${shorten(entry.path)} it has ${bytes}`);
-    for (const [frame] of entry.parts) used.add(frame);
+    for (const [frame] of entry.parts) used[frame] = 1;
   }
   let stored = 0;
-  for (const frame of used) stored += frames[frame]?.length ?? 0;
+  for (const [number, { length }] of frames.entries()) if (used[number] === 1) stored += length;
   if (bytes > ratioCounts && bytes / Math.max(stored, 1) > limits.ratio) {
     throw exceeded("ratio", limits.ratio, `${bytes} bytes would be made of ${stored} that are stored`);
   }
@@ -80,13 +80,22 @@ export function requirePaths({ head, entries }: Manifest, folder: string): void 
         );
       }
     }
-    const name = path.slice(path.lastIndexOf("/") + 1);
-    if (name.length * 3 > longestName && Buffer.byteLength(name) > longestName) {
+    const start = path.lastIndexOf("/") + 1;
+    if ((path.length - start) * 3 > longestName) {
+      const length = Buffer.byteLength(path.slice(start));
+      if (length <= longestName) continue;
       throw new RestoreRefusedError(
-        `${shorten(path)} is too long: its last part has ${Buffer.byteLength(name)} bytes, and a name may have ${longestName}`,
+        `${shorten(path)} is too long: its last part has ${length} bytes, and a name may have ${longestName}`,
       );
     }
   }
+}
+
+/** Segments of a path; without a list of them, since there are very many paths. */
+function depthOf(path: string): number {
+  let depth = 1;
+  for (let slash = path.indexOf("/"); slash >= 0; slash = path.indexOf("/", slash + 1)) depth += 1;
+  return depth;
 }
 
 function exceeded(limit: keyof RestoreLimits, value: number, what: string): RestoreRefusedError {

@@ -16,15 +16,16 @@ export function relocateTree({ head, entries }: Manifest, folder: string, locati
   const files: string[] = [];
   const links: string[] = [];
   for (const entry of entries) {
-    const path = join(folder, entry.path);
     if (entry.type === "link") {
       const target = relocateTarget(entry.target, from, location);
       if (target === null) continue;
+      const path = `${folder}/${entry.path}`;
       if (readlinkSync(path) !== entry.target) throw new Error(`${path} is not the link that was restored`);
       rmSync(path);
       symlinkSync(target, path);
       links.push(entry.path);
     } else if (entry.type === "file" && entry.size <= largestKnownPlace && isKnownPlace(entry.path, parts)) {
+      const path = `${folder}/${entry.path}`;
       const content = relocate(readFileSync(path), entry.path, from, location);
       if (content === null) continue;
       replace(path, content, lstatSync(path).mode);

@@ -1,17 +1,5 @@
-import {
-  type BigIntStats,
-  chmodSync,
-  constants,
-  existsSync,
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  readlinkSync,
-  rmSync,
-  symlinkSync,
-  utimesSync,
-} from "node:fs";
-import { copyFile, rename } from "node:fs/promises";
+import { existsSync, lstatSync, mkdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
+import { rename } from "node:fs/promises";
 import { join } from "node:path";
 import { formatSize } from "../format";
 import { explainFullDisk } from "../full-disk";
@@ -23,7 +11,10 @@ import { Pace } from "./pace";
 import { makePartialFolder } from "./partial-folder";
 import { type Parts, partOf, partsOf } from "./parts";
 import { removeTree } from "./remove-tree";
-import { finishFolders, makeFolders, timeOf, writeTree } from "./write-tree";
+import { ownBuffers, RestoreWorkers, type ThreadChoice } from "./restore-workers";
+import { placeFields } from "./threads/place-files";
+import { timeOf } from "./write-plan";
+import { finishFolders, makeFolders, writeTree } from "./write-tree";
 
 /** Milliseconds for which one process waits while another restores the same snapshot. */
 const lockDeadline = 3_600_000;
@@ -31,8 +22,10 @@ const lockDeadline = 3_600_000;
 const abandonedAfter = 24 * 3_600_000;
 /** Times that a cached restore which something has written to is made anew. */
 const attempts = 3;
-/** What `link` answers where a hard link cannot be made. */
-const withoutHardLink = new Set(["EXDEV", "EPERM", "EMLINK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]);
+/** Files of one task. */
+const filesAtOnce = 1024;
+/** Milliseconds of one thread for a file that is linked. */
+const perFile = 0.015;
 
 export interface CachedRestore {
   readonly manifest: Manifest;
@@ -43,7 +36,11 @@ export interface CachedRestore {
 }
 
 /** Writes a manifest's entries into an empty folder by way of a complete restore in the cache, made first where it is missing. */
-export async function writeTreeFromCache(request: CachedRestore, folder: string, watch: Partial<Watch>): Promise<void> {
+export async function writeTreeFromCache(
+  request: CachedRestore,
+  folder: string,
+  watch: Partial<Watch> & ThreadChoice,
+): Promise<void> {
   const entry = join(request.cache, request.digest);
   for (let attempt = 1; ; attempt++) {
     await provide(request, entry, watch);
@@ -65,7 +62,7 @@ class CacheDamagedError extends Error {
   override readonly name = "CacheDamagedError";
 }
 
-async function provide(request: CachedRestore, entry: string, watch: Partial<Watch>): Promise<void> {
+async function provide(request: CachedRestore, entry: string, watch: Partial<Watch> & ThreadChoice): Promise<void> {
   mkdirSync(request.cache, { recursive: true });
   const lock = `${entry}.lock`;
   while (!existsSync(entry)) {
@@ -87,7 +84,7 @@ async function provide(request: CachedRestore, entry: string, watch: Partial<Wat
   }
 }
 
-async function make(request: CachedRestore, entry: string, watch: Partial<Watch>): Promise<void> {
+async function make(request: CachedRestore, entry: string, watch: Partial<Watch> & ThreadChoice): Promise<void> {
   const { manifest, store } = request;
   const partial = await makePartialFolder(entry);
   try {
@@ -113,77 +110,67 @@ async function discard(entry: string): Promise<void> {
   await removeTree(aside);
 }
 
-async function cloneTree(manifest: Manifest, entry: string, folder: string, watch: Partial<Watch>): Promise<void> {
+async function cloneTree(
+  manifest: Manifest,
+  entry: string,
+  folder: string,
+  watch: Partial<Watch> & ThreadChoice,
+): Promise<void> {
   const pace = new Pace(watch);
-  const parts = partsOf(manifest.head.layout);
-  const cloner = new Cloner(entry, folder, parts);
+  const files = manifest.entries.filter((record) => record.type === "file");
+  const workers = new RestoreWorkers(files.length * perFile, watch);
   const total = manifest.head.summary.bytes;
   let done = 0;
+  let links = true;
+  const describe = () => `placed ${formatSize(done)} of ${formatSize(total)}`;
   makeFolders(manifest, folder);
-  for (const record of manifest.entries) {
-    if (pace.due) await pace.rest(() => `placed ${formatSize(done)} of ${formatSize(total)}`);
-    if (record.type !== "file") continue;
-    await cloner.place(record);
-    done += record.size;
-  }
-  for (const record of manifest.entries) {
-    if (record.type === "link") symlinkSync(record.target, join(folder, record.path));
-  }
-}
-
-class Cloner {
-  #links = true;
-
-  constructor(
-    private readonly from: string,
-    private readonly to: string,
-    private readonly parts: Parts,
-  ) {}
-
-  async place(file: FileRecord): Promise<void> {
-    const source = join(this.from, file.path);
-    const target = join(this.to, file.path);
-    requireIntact(source, file);
-    if (this.#isShared(file.path) && this.#link(source, target)) return;
-    await copyFile(source, target, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-    chmodSync(target, Number.parseInt(file.mode, 8));
-    const time = timeOf(file.mtime);
-    utimesSync(target, time, time);
-  }
-
-  /** Plugins and caches write into their own folders; the virtual environment and ComfyUI's source are only read. */
-  #isShared(path: string): boolean {
-    const part = partOf(path, this.parts);
-    return this.#links && (part === "dependencies" || part === "comfyui");
-  }
-
-  #link(source: string, target: string): boolean {
-    try {
-      linkSync(source, target);
-      return true;
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === undefined || !withoutHardLink.has(code)) throw error;
-      // A file can have too many links; the other reasons hold for all files.
-      this.#links = code === "EMLINK";
-      return false;
+  const batches = filesInBatches(files, partsOf(manifest.head.layout));
+  const take = async () => {
+    // All take from the same batches; the first failure ends them for everyone.
+    for (const { paths, numbers, bytes } of batches) {
+      const request = { from: entry, to: folder, paths, files: numbers, links };
+      const placed = await workers.run("place-files", request, ownBuffers(numbers));
+      if (placed.damaged !== null)
+        throw new CacheDamagedError(`${placed.damaged} in the cache is not as it was restored`);
+      links &&= placed.links;
+      done += bytes;
+      pace.check(describe);
+      if (pace.due) await pace.rest(describe);
     }
+  };
+  const takers = Array.from({ length: 2 * workers.size }, take);
+  try {
+    await Promise.all(takers);
+  } finally {
+    await workers.close();
+    await Promise.allSettled(takers);
+  }
+  for (const record of manifest.entries) {
+    if (record.type === "link") symlinkSync(record.target, `${folder}/${record.path}`);
   }
 }
 
-function requireIntact(path: string, { size, mode, mtime }: FileRecord): void {
-  const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-  const intact =
-    found?.isFile() === true &&
-    found.size === BigInt(size) &&
-    (found.mode & 0o777n) === BigInt(Number.parseInt(mode, 8)) &&
-    hasTime(found, mtime);
-  if (!intact) throw new CacheDamagedError(`${path} in the cache is not as it was restored`);
+function* filesInBatches(files: readonly FileRecord[], parts: Parts) {
+  for (let from = 0; from < files.length; from += filesAtOnce) {
+    const batch = files.slice(from, from + filesAtOnce);
+    const numbers = new Float64Array(batch.length * placeFields);
+    let bytes = 0;
+    for (const [index, { path, size, mode, mtime }] of batch.entries()) {
+      const at = index * placeFields;
+      numbers[at] = size;
+      numbers[at + 1] = Number.parseInt(mode, 8);
+      numbers[at + 2] = timeOf(mtime);
+      numbers[at + 3] = isShared(path, parts) ? 1 : 0;
+      bytes += size;
+    }
+    yield { paths: batch.map(({ path }) => path).join("\0"), numbers, bytes };
+  }
 }
 
-/** To the second, which every file system keeps; a file that was written to has a time far from that. */
-function hasTime({ mtimeNs }: BigIntStats, mtime: string): boolean {
-  return mtimeNs / 1_000_000_000n === BigInt(Math.floor(timeOf(mtime)));
+/** Plugins and caches write into their own folders; the virtual environment and ComfyUI's source are only read. */
+function isShared(path: string, parts: Parts): boolean {
+  const part = partOf(path, parts);
+  return part === "dependencies" || part === "comfyui";
 }
 
 /** A link that leads nowhere: made in one step with its content, the owner's token, and only where there is none. */

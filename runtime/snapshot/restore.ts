@@ -3,7 +3,8 @@ import { rename } from "node:fs/promises";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { explainFullDisk } from "../full-disk";
 import { InvalidInputError } from "../problems";
-import { openStore } from "../store";
+import { type ObjectStore, openStore } from "../store";
+import type { Watch } from "../waiting";
 import { refuseCollisions } from "./collisions";
 import { selectEntries } from "./include";
 import { relocateTarget } from "./known-places";
@@ -16,8 +17,9 @@ import { parseReference } from "./reference";
 import { relocateTree } from "./relocate-tree";
 import { removeTree } from "./remove-tree";
 import { writeTreeFromCache } from "./restore-cache";
-import { restoreOver } from "./restore-over";
-import { writeRecord } from "./restore-record";
+import { EarlierRestore, restoreOver } from "./restore-over";
+import { type RecordedContents, recordContents, writeRecord } from "./restore-record";
+import type { ThreadChoice } from "./restore-workers";
 import type { ManifestHead, RestoredEnvironment, RestoreRequest } from "./types";
 import { thisMachine } from "./virtual-environment";
 import { finishFolders, writeTree } from "./write-tree";
@@ -27,48 +29,52 @@ import { finishFolders, writeTree } from "./write-tree";
  * killed and run again at any time. Throws `SnapshotNotFoundError`, `DamagedSnapshotError`, `RestoreRefusedError` for what
  * exceeds a limit or the target's file system cannot hold, and an error that says what would be right where the target is in use, room is lacking, or the interpreter that the environment needs is not here.
  */
-export async function restore(request: RestoreRequest): Promise<RestoredEnvironment> {
-  const { store: where, digest } = parseReference(request.reference);
+export function restore(request: RestoreRequest): Promise<RestoredEnvironment> {
+  return restoreBy({}, request);
+}
+
+/** As {@link restore}, by chosen threads. */
+export async function restoreBy(threads: ThreadChoice, request: RestoreRequest): Promise<RestoredEnvironment> {
   const target = resolve(request.target);
   if (!isAbsolute(request.target)) throw new Error(`${JSON.stringify(request.target)} is not an absolute path`);
-  const location = resolve(request.location ?? target);
-  const isOver = request.over === true && isFilled(target);
-  if (!isOver) requireFree(target);
-  if (isOver && request.include !== undefined) {
+  if (request.over !== true || !isFilled(target)) return restoreNew(request, target, threads);
+  if (request.include !== undefined) {
     const reason = "goes into a new folder only: over an earlier restore, everything else would be removed";
     throw new InvalidInputError([{ path: "include", reason }]);
   }
-  const store = openStore(where, request.settings, request);
-  const limits = { ...usualLimits, ...request.limits };
-  const whole = await readManifest(store, digest, limits.entries);
-  const manifest = request.include === undefined ? whole : selectEntries(whole, request.include);
-  requireWithin(manifest, limits);
-  const { head } = manifest;
-  requireInterpreter(manifest, location);
-  const answer = (rewritten: readonly string[]): RestoredEnvironment => ({
-    head,
-    location: { root: location, layout: head.layout },
-    python: join(location, head.layout.dependencies, "bin", "python"),
-    partial: manifest.partial ? { entries: manifest.entries.length, of: whole.entries.length } : null,
-    remarks: [...rewritten, ...platformRemarks(head)],
-  });
-  if (isOver) {
+  const earlier = new EarlierRestore(target, threads);
+  try {
+    const asked = await readSnapshot(request, target);
+    const { manifest, store, location } = asked;
     requirePaths(manifest, target);
     refuseCollisions(manifest, dirname(target));
-    return answer(await restoreOver({ manifest, store, reference: request.reference, target, location }, request));
+    const over = { manifest, store, reference: request.reference, target, location };
+    return answerOf(asked, await restoreOver(over, earlier, { ...watchOf(request), ...threads }));
+  } finally {
+    await earlier.close();
   }
+}
+
+async function restoreNew(
+  request: RestoreRequest,
+  target: string,
+  threads: ThreadChoice,
+): Promise<RestoredEnvironment> {
+  requireFree(target);
+  const asked = await readSnapshot(request, target);
+  const { manifest, location } = asked;
+  const watch = { ...watchOf(request), ...threads };
   const partial = await makePartialFolder(target);
   try {
     requirePaths(manifest, partial);
     refuseCollisions(manifest, partial);
-    if (request.cache === undefined || manifest.partial) await writeTree(manifest, store, partial, request);
-    else await writeTreeFromCache({ manifest, digest, store, cache: resolve(request.cache) }, partial, request);
+    const contents = await fill(asked, request.cache, partial, watch);
     const rewritten = relocateTree(manifest, partial, location);
     finishFolders(manifest.entries, partial);
-    request.signal?.throwIfAborted();
-    const remarks = request.cache === undefined ? note(partial, { target, location, entries: manifest.entries }) : [];
+    watch.signal?.throwIfAborted();
+    const remarks = contents === null ? [] : note(partial, { target, location, contents });
     await rename(partial, target);
-    return answer([...rewritten, ...remarks]);
+    return answerOf(asked, [...rewritten, ...remarks]);
   } catch (error) {
     await removeTree(partial);
     throw explainFullDisk(
@@ -77,6 +83,64 @@ export async function restore(request: RestoreRequest): Promise<RestoredEnvironm
       "the snapshot was not restored, and what there was of it was removed",
     );
   }
+}
+
+/** What is to be restored, found to be allowed and of use here. */
+interface Asked {
+  readonly store: ObjectStore;
+  readonly digest: string;
+  /** With what was asked for only. */
+  readonly manifest: Manifest;
+  /** Entries of the whole snapshot. */
+  readonly of: number;
+  readonly location: string;
+}
+
+async function readSnapshot(request: RestoreRequest, target: string): Promise<Asked> {
+  const { store: where, digest } = parseReference(request.reference);
+  const store = openStore(where, request.settings, request);
+  const limits = { ...usualLimits, ...request.limits };
+  const whole = await readManifest(store, digest, limits.entries);
+  const manifest = request.include === undefined ? whole : selectEntries(whole, request.include);
+  requireWithin(manifest, limits);
+  const location = resolve(request.location ?? target);
+  requireInterpreter(manifest, location);
+  return { store, digest, manifest, of: whole.entries.length, location };
+}
+
+/** Writes everything into an empty folder. Gives what a record of it says, which one by way of a cache does not have. */
+async function fill(
+  { manifest, digest, store }: Asked,
+  cache: string | undefined,
+  folder: string,
+  watch: Partial<Watch> & ThreadChoice,
+): Promise<RecordedContents | null> {
+  if (cache !== undefined && !manifest.partial) {
+    await writeTreeFromCache({ manifest, digest, store, cache: resolve(cache) }, folder, watch);
+    return null;
+  }
+  const writing = writeTree(manifest, store, folder, watch);
+  try {
+    // While threads write.
+    return cache === undefined ? recordContents(manifest.entries) : null;
+  } finally {
+    await writing;
+  }
+}
+
+function answerOf({ manifest, of, location }: Asked, remarks: readonly string[]): RestoredEnvironment {
+  const { head, entries, partial } = manifest;
+  return {
+    head,
+    location: { root: location, layout: head.layout },
+    python: join(location, head.layout.dependencies, "bin", "python"),
+    partial: partial ? { entries: entries.length, of } : null,
+    remarks: [...remarks, ...platformRemarks(head)],
+  };
+}
+
+function watchOf({ progress, signal }: RestoreRequest): Partial<Watch> {
+  return { ...(progress === undefined ? {} : { progress }), ...(signal === undefined ? {} : { signal }) };
 }
 
 /** Notes what the folder got, for a later restore over it; one from a cache is quickly made anew instead. */
@@ -106,10 +170,11 @@ function requireFree(target: string): void {
 /** A virtual environment is of no use without the interpreter that it was made with. */
 function requireInterpreter({ head, entries, partial }: Manifest, location: string): void {
   const bin = joinPath(partsOf(head.layout).dependencies, "bin/python");
-  const links = entries.flatMap((entry) =>
-    entry.type === "link" && entry.path.startsWith(bin) && isAbsolute(entry.target) ? [entry.target] : [],
-  );
-  for (const interpreter of new Set([partial ? "" : head.interpreter, ...links])) {
+  const interpreters = new Set([partial ? "" : head.interpreter]);
+  for (const entry of entries) {
+    if (entry.type === "link" && entry.path.startsWith(bin) && isAbsolute(entry.target)) interpreters.add(entry.target);
+  }
+  for (const interpreter of interpreters) {
     // One that travels with the environment is there once it is restored.
     if (interpreter === "" || relocateTarget(interpreter, head.root, location) !== null) continue;
     if (existsSync(interpreter)) continue;

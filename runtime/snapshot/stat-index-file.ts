@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
-import { replaceFile } from "./cache-files";
+import { hashOf, replaceFile } from "./cache-files";
 import { type ContentExtras, ContentTable } from "./contents";
 import { DigestTable, digestSize } from "./digest-table";
 import { EntryTable, recordSize } from "./entry-table";
@@ -74,7 +74,7 @@ export function writeIndex(
   };
   const [contents, modelContents] = [rows.map(renumbered), modelRows.map(renumbered)];
   const rest: Rest = { targets: entries.targets, extras };
-  const body = Buffer.concat([
+  const body = [
     entries.records,
     models.records,
     Buffer.from(contents.buffer),
@@ -83,21 +83,21 @@ export function writeIndex(
     entries.text,
     models.text,
     Buffer.from(JSON.stringify(rest)),
-  ]);
+  ];
   const head = encodeHead({
     format,
     place,
     entries: entries.fingerprint(),
     models: models.fingerprint(),
     identified,
-    sha256: hash("sha256", body),
+    sha256: hashOf(body),
     sizes: {
       entries: { count: entries.length, text: entries.text.length },
       models: { count: models.length, text: models.text.length },
       contents: digests.count,
     },
   });
-  replaceFile(file, Buffer.concat([head, body]));
+  replaceFile(file, [head, ...body]);
 }
 
 /** The first line: the hash of the rest of it, so that it can be believed without reading any further. */

@@ -1,12 +1,16 @@
 import { createHash, hash } from "node:crypto";
 import { formatSize } from "../format";
 import { ObjectNotFoundError, type ObjectStore, openStore } from "../store";
-import { checkFrame, readFrames } from "./frame-reader";
+import { readFrames } from "./frame-reader";
 import { type Manifest, packKey, readManifest } from "./manifest-file";
-import type { FileRecord, FrameRecord } from "./manifest-records";
+import type { FileRecord, FrameRecord, PackRecord } from "./manifest-records";
 import { Pace } from "./pace";
 import { formatReference, parseReference } from "./reference";
+import { ownBuffers, RestoreWorkers, type ThreadChoice } from "./restore-workers";
 import { DamagedSnapshotError, SnapshotNotFoundError, type Verification, type VerifyRequest } from "./types";
+
+/** Bytes of packs that one thread hashes and decompresses in a millisecond, roughly. */
+const bytesPerMillisecond = 200_000;
 
 /**
  * Whether a snapshot can be restored. A missing or damaged manifest or pack is a problem in the answer, not an error, so that all
@@ -34,7 +38,7 @@ export class Verified {
 export async function verifyIn(
   store: ObjectStore,
   digest: string,
-  request: Omit<VerifyRequest, "reference"> & { readonly verified: Verified },
+  request: Omit<VerifyRequest, "reference"> & ThreadChoice & { readonly verified: Verified },
 ): Promise<Verification> {
   const reference = formatReference({ store: store.location, digest });
   let manifest: Manifest;
@@ -44,7 +48,7 @@ export async function verifyIn(
     if (!(error instanceof DamagedSnapshotError || error instanceof SnapshotNotFoundError)) throw error;
     return { reference, packs: 0, bytesRead: 0, problems: [error.message] };
   }
-  const verifier = new Verifier(store, manifest, new Pace(request), request.verified);
+  const verifier = new Verifier(store, manifest, new Pace(request), request.verified, request);
   const problems = request.deep ? await verifier.readEverything() : await verifier.lookAtPacks();
   return { reference, packs: manifest.packs.length, bytesRead: verifier.bytesRead, problems };
 }
@@ -57,6 +61,7 @@ class Verifier {
     private readonly manifest: Manifest,
     private readonly pace: Pace,
     private readonly verified: Verified,
+    private readonly threads: ThreadChoice,
   ) {}
 
   async lookAtPacks(): Promise<readonly string[]> {
@@ -76,51 +81,76 @@ class Verifier {
   }
 
   async readEverything(): Promise<readonly string[]> {
-    const problems: string[] = [];
-    const damaged = new Set<number>();
     const framesOf = this.manifest.packs.map((): FrameRecord[] => []);
     for (const frame of this.manifest.frames) framesOf[frame.pack]?.push(frame);
-    for (const number of this.manifest.packs.keys()) {
-      const found = await this.#readPack(number, framesOf[number] ?? []);
-      problems.push(...found);
-      if (found.length > 0) damaged.add(number);
-      await this.pace.rest(() => this.#describe());
+    const found: (readonly string[])[] = [];
+    const bytes = this.manifest.packs.reduce((sum, { size }) => sum + size, 0);
+    const workers = new RestoreWorkers(bytes / bytesPerMillisecond, this.threads);
+    const numbers = this.manifest.packs.keys();
+    const take = async () => {
+      // All take from the same packs; the first failure ends them for everyone.
+      for (const number of numbers) {
+        found[number] = await this.#readPack(number, framesOf[number] ?? [], workers);
+        await this.pace.rest(() => this.#describe());
+      }
+    };
+    const takers = Array.from({ length: workers.size }, take);
+    try {
+      await Promise.all(takers);
+    } finally {
+      await workers.close();
+      await Promise.allSettled(takers);
     }
-    return [...problems, ...(await this.#readFiles(damaged))];
+    const damaged = new Set(found.flatMap((problems, number) => (problems.length > 0 ? [number] : [])));
+    return [...found.flat(), ...(await this.#readFiles(damaged))];
   }
 
   /** The pack against its name, and each frame against the manifest. */
-  async #readPack(number: number, frames: readonly FrameRecord[]): Promise<readonly string[]> {
+  async #readPack(number: number, frames: readonly FrameRecord[], workers: RestoreWorkers): Promise<readonly string[]> {
     const pack = this.manifest.packs[number];
     if (pack === undefined) return [];
+    const { sha256, size } = pack;
     const unread = frames.filter((frame) => !this.verified.frames.has(this.#frameKey(frame)));
-    if (unread.length === 0 && this.verified.packs.has(pack.sha256)) return [];
-    const name = this.#name(pack.sha256);
+    if (unread.length === 0 && this.verified.packs.has(sha256)) return [];
     // Its size first: what a manifest or a disk makes too large is not read into memory.
-    const wrong = await this.#lookAtPack(pack.sha256, pack.size);
+    const wrong = await this.#lookAtPack(sha256, size);
     if (wrong.length > 0) return wrong;
-    let bytes: Buffer;
-    try {
-      bytes = await this.store.get(packKey(pack.sha256));
-    } catch (error) {
-      if (!(error instanceof ObjectNotFoundError)) throw error;
-      return [`${name} is missing`];
-    }
-    this.bytesRead += bytes.length;
-    if (bytes.length !== pack.size) return [`${name} is damaged: it has ${bytes.length} bytes instead of ${pack.size}`];
-    if (hash("sha256", bytes) !== pack.sha256) return [`${name} is damaged: its content is not what its name says`];
-    this.verified.packs.add(pack.sha256);
+    const name = this.#name(sha256);
+    const checked = await this.#checkPack(pack, unread, workers).catch((error: unknown) => {
+      if (error instanceof DamagedSnapshotError) return error.message;
+      throw error;
+    });
+    if (typeof checked === "string") return [checked];
+    this.bytesRead += size;
+    if (!checked.isWhole) return [`${name} is damaged: its content is not what its name says`];
+    this.verified.packs.add(sha256);
     const problems: string[] = [];
-    for (const frame of unread) {
-      try {
-        await checkFrame(bytes.subarray(frame.offset, frame.offset + frame.length), frame, name);
-        this.verified.frames.add(this.#frameKey(frame));
-      } catch (error) {
-        if (!(error instanceof DamagedSnapshotError)) throw error;
-        problems.push(error.message);
-      }
+    for (const [index, frame] of unread.entries()) {
+      const problem = checked.frames[index] ?? null;
+      if (problem === null) this.verified.frames.add(this.#frameKey(frame));
+      else problems.push(problem);
     }
     return problems;
+  }
+
+  async #checkPack({ sha256, size }: PackRecord, frames: readonly FrameRecord[], workers: RestoreWorkers) {
+    const key = packKey(sha256);
+    const name = this.#name(sha256);
+    const source = this.store.fileOf?.(key) ?? (await this.#fetch(key, name));
+    if (typeof source !== "string" && source.length !== size) {
+      throw new DamagedSnapshotError(`${name} is damaged: it has ${source.length} bytes instead of ${size}`);
+    }
+    const pack = { name, offset: 0, length: size, source };
+    return workers.run("check-pack", { pack, sha256, frames }, ownBuffers(source));
+  }
+
+  async #fetch(key: string, name: string): Promise<Buffer> {
+    try {
+      return await this.store.get(key);
+    } catch (error) {
+      if (!(error instanceof ObjectNotFoundError)) throw error;
+      throw new DamagedSnapshotError(`${name} is missing`);
+    }
   }
 
   /** Every file's content against its hash, as a restore would put it together. */

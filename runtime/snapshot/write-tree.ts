@@ -3,30 +3,29 @@ import {
   closeSync,
   constants,
   fchmodSync,
-  fstatSync,
   futimesSync,
+  lstatSync,
   mkdirSync,
   openSync,
   statfsSync,
   symlinkSync,
-  writeSync,
 } from "node:fs";
-import { join } from "node:path";
 import { formatSize } from "../format";
 import type { ObjectStore } from "../store";
 import type { Watch } from "../waiting";
-import { readFrames } from "./frame-reader";
+import { fetchRange } from "./frame-reader";
 import type { Manifest } from "./manifest-file";
-import type { DirectoryRecord, FileRecord, ManifestEntry } from "./manifest-records";
+import type { FileRecord, ManifestEntry } from "./manifest-records";
 import { Pace } from "./pace";
+import { ownBuffers, RestoreWorkers, type ThreadChoice } from "./restore-workers";
+import type { PackRange } from "./threads/frames";
+import { type PlannedWrite, timeOf, WritePlan } from "./write-plan";
 
-/** A piece of a file that comes out of a frame. */
-interface Slice {
-  readonly file: FileRecord;
-  readonly frameOffset: number;
-  readonly length: number;
-  readonly fileOffset: number;
-}
+/** Ranges that are fetched, or wait to be written, at the same time. */
+const concurrentRanges = 8;
+/** What one thread takes, roughly: milliseconds for a file, and bytes of frames that it verifies and writes in a millisecond. */
+const perSlice = 0.03;
+const bytesPerMillisecond = 300_000;
 
 /**
  * Writes a manifest's entries into an empty folder. Every frame is verified before anything of it is written. Folders stay
@@ -36,7 +35,7 @@ export async function writeTree(
   manifest: Manifest,
   store: ObjectStore,
   folder: string,
-  watch: Partial<Watch>,
+  watch: Partial<Watch> & ThreadChoice,
 ): Promise<void> {
   makeFolders(manifest, folder);
   const files = manifest.entries.filter((entry) => entry.type === "file");
@@ -51,42 +50,68 @@ export async function writeFiles(
   store: ObjectStore,
   folder: string,
   files: readonly FileRecord[],
-  watch: Partial<Watch>,
+  watch: Partial<Watch> & ThreadChoice,
 ): Promise<void> {
+  const plan = new WritePlan(manifest, files);
+  requireSpace(folder, plan.bytes);
+  const workers = new RestoreWorkers(plan.slices * perSlice + plan.frameBytes / bytesPerMillisecond, watch);
   const pace = new Pace(watch);
-  const total = files.reduce((sum, { size }) => sum + size, 0);
+  const pieces = new Pieces(folder, plan.inPieces);
   let done = 0;
-  const describe = () => `restored ${formatSize(done)} of ${formatSize(total)}`;
-  requireSpace(folder, total);
-  const writer = new FileWriter(folder);
-  for (const file of files) {
-    if (file.size === 0) writer.writeWhole(file, Buffer.alloc(0));
-    if (pace.due) await pace.rest(describe);
-  }
-  const slices = slicesByFrame(files);
-  for await (const { number, content } of readFrames(store, manifest, framesInOrder(slices))) {
-    for (const slice of slices.get(number) ?? []) {
-      const piece = content.subarray(slice.frameOffset, slice.frameOffset + slice.length);
-      if (slice.length === slice.file.size) writer.writeWhole(slice.file, piece);
-      else writer.writePiece(slice, piece);
-      done += slice.length;
+  const describe = () => `restored ${formatSize(done)} of ${formatSize(plan.bytes)}`;
+  const writes = plan.writes();
+  const take = async () => {
+    // All take from the same writes; the first failure ends them for everyone.
+    for (const write of writes) {
+      const range = write.range === null ? null : await rangeOf(store, write.range);
+      const { frames, paths, slices } = write;
+      await workers.run("write-frames", { folder, range, frames, paths, slices }, ownBuffers(range?.source, slices));
+      pieces.written(write);
+      done += write.bytes;
+      pace.check(describe);
       if (pace.due) await pace.rest(describe);
     }
+  };
+  const takers = Array.from({ length: Math.max(concurrentRanges, 2 * workers.size) }, take);
+  try {
+    await Promise.all(takers);
+  } finally {
+    await workers.close();
+    await Promise.allSettled(takers);
   }
 }
 
 /** Makes the folders of a manifest, writable for now, and an empty one for models that do not travel. */
 export function makeFolders({ head, entries, partial }: Manifest, folder: string): void {
-  for (const entry of entries) if (entry.type === "directory") mkdirSync(join(folder, entry.path), 0o700);
+  for (const entry of entries) {
+    if (entry.type === "directory") mkdirSync(`${folder}/${entry.path}`, whileWritten(entry.mode));
+  }
   if (partial) return;
   // While there are no links yet: it cannot be made through one.
-  mkdirSync(join(folder, head.layout.models), { recursive: true });
+  mkdirSync(`${folder}/${head.layout.models}`, { recursive: true });
 }
 
-/** Gives folders their permissions, the innermost first. */
+/** Gives folders that {@link makeFolders} made their permissions, the innermost first. */
 export function finishFolders(entries: readonly ManifestEntry[], folder: string): void {
-  const folders = entries.filter((entry): entry is DirectoryRecord => entry.type === "directory");
-  for (const { path, mode } of folders.toReversed()) chmodSync(join(folder, path), Number.parseInt(mode, 8));
+  /** Whether a folder got these permissions when it was made, which the process's mask and the file system decide for all alike. */
+  const given = new Map<string, boolean>();
+  for (let index = entries.length - 1; index >= 0; index--) {
+    const entry = entries[index];
+    if (entry?.type !== "directory") continue;
+    const mode = Number.parseInt(entry.mode, 8);
+    const path = `${folder}/${entry.path}`;
+    let isGiven = given.get(entry.mode);
+    if (isGiven === undefined) {
+      isGiven = (lstatSync(path).mode & 0o7777) === mode;
+      given.set(entry.mode, isGiven);
+    }
+    if (!isGiven) chmodSync(path, mode);
+  }
+}
+
+/** Permissions of a folder that is filled: its own, and those to write to it. */
+export function whileWritten(mode: string): number {
+  return Number.parseInt(mode, 8) | 0o700;
 }
 
 function requireSpace(folder: string, needed: number): void {
@@ -97,92 +122,44 @@ function requireSpace(folder: string, needed: number): void {
   );
 }
 
-/** A manifest's time in seconds, as close as a double gets and never in another second: byte code names whole seconds. */
-export function timeOf(mtime: string): number {
-  // Node.js takes a negative time for the present.
-  if (mtime.startsWith("-")) return 0;
-  const [seconds = "0", nanoseconds = "0"] = mtime.split(".");
-  const time = Number(seconds) + Number(nanoseconds) / 1e9;
-  return time < Number(seconds) + 1 ? time : Number(seconds) + 0.999999;
+/** Where the bytes of a range are: in the store's own file, which threads read themselves, or fetched. */
+async function rangeOf(store: ObjectStore, range: NonNullable<PlannedWrite["range"]>): Promise<PackRange> {
+  const { key, offset, length } = range;
+  const source = store.fileOf?.(key) ?? (await fetchRange(store, range));
+  return { name: `${store.location}/${key}`, offset, length, source };
 }
 
-function slicesByFrame(files: readonly FileRecord[]): ReadonlyMap<number, readonly Slice[]> {
-  const slices = new Map<number, Slice[]>();
-  for (const file of files) {
-    let fileOffset = 0;
-    for (const [frame, frameOffset, length] of file.parts) {
-      const slice = { file, frameOffset, length, fileOffset };
-      const known = slices.get(frame);
-      if (known === undefined) slices.set(frame, [slice]);
-      else known.push(slice);
-      fileOffset += length;
-    }
-  }
-  return slices;
-}
-
-/** Frames are numbered by pack and offset, so that each pack is read from its beginning to its end. */
-function framesInOrder(slices: ReadonlyMap<number, unknown>): readonly number[] {
-  return [...slices.keys()].sort((a, b) => a - b);
-}
-
-/** Writes files below a folder; each gets its permissions and time with its last piece. */
-class FileWriter {
+/** Files that come in pieces: made empty, for their owner alone, and given their permissions and time with the last piece. */
+class Pieces {
   readonly #folder: string;
-  /** Bytes that are still to come of files that come in pieces. */
+  /** Bytes that are still to come. */
   readonly #missing = new Map<FileRecord, number>();
-  /** Whether a new file gets these permissions as they are asked for, which the process's mask decides. */
-  readonly #given = new Map<string, boolean>();
 
-  constructor(folder: string) {
+  constructor(folder: string, files: readonly FileRecord[]) {
     this.#folder = folder;
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    for (const file of files) {
+      closeSync(openSync(`${folder}/${file.path}`, flags, 0o600));
+      this.#missing.set(file, file.size);
+    }
   }
 
-  writeWhole(file: FileRecord, content: Buffer): void {
-    const mode = Number.parseInt(file.mode, 8);
-    const descriptor = openSync(`${this.#folder}/${file.path}`, "wx", mode);
+  written({ pieces }: PlannedWrite): void {
+    for (const [file, bytes] of pieces) {
+      const left = (this.#missing.get(file) ?? 0) - bytes;
+      this.#missing.set(file, left);
+      if (left === 0) this.#finish(file);
+    }
+  }
+
+  #finish({ path, mode, mtime }: FileRecord): void {
+    const descriptor = openSync(`${this.#folder}/${path}`, constants.O_WRONLY | constants.O_NOFOLLOW);
     try {
-      writeAll(descriptor, content, 0);
-      if (!this.#isGiven(descriptor, file.mode, mode)) fchmodSync(descriptor, mode);
-      const time = timeOf(file.mtime);
+      fchmodSync(descriptor, Number.parseInt(mode, 8));
+      const time = timeOf(mtime);
       futimesSync(descriptor, time, time);
     } finally {
       closeSync(descriptor);
     }
-  }
-
-  writePiece({ file, length, fileOffset }: Slice, piece: Buffer): void {
-    const left = this.#missing.get(file);
-    const flags =
-      constants.O_WRONLY | constants.O_NOFOLLOW | (left === undefined ? constants.O_CREAT | constants.O_EXCL : 0);
-    const descriptor = openSync(`${this.#folder}/${file.path}`, flags, 0o600);
-    try {
-      writeAll(descriptor, piece, fileOffset);
-      const remaining = (left ?? file.size) - length;
-      this.#missing.set(file, remaining);
-      if (remaining > 0) return;
-      this.#missing.delete(file);
-      fchmodSync(descriptor, Number.parseInt(file.mode, 8));
-      const time = timeOf(file.mtime);
-      futimesSync(descriptor, time, time);
-    } finally {
-      closeSync(descriptor);
-    }
-  }
-
-  #isGiven(descriptor: number, text: string, mode: number): boolean {
-    let given = this.#given.get(text);
-    if (given === undefined) {
-      given = (fstatSync(descriptor).mode & 0o7777) === mode;
-      this.#given.set(text, given);
-    }
-    return given;
-  }
-}
-
-function writeAll(descriptor: number, content: Buffer, position: number): void {
-  let written = 0;
-  while (written < content.length) {
-    written += writeSync(descriptor, content, written, content.length - written, position + written);
   }
 }

@@ -67,6 +67,10 @@ export class FolderStore implements ObjectStore {
     });
   }
 
+  fileOf(key: string): string {
+    return this.#path(key);
+  }
+
   async find(key: string): Promise<StoredObject | null> {
     try {
       const { size, mtime } = await stat(this.#path(key));

@@ -27,6 +27,11 @@ export interface ObjectStore {
   get(key: string): Promise<Buffer>;
   /** Exactly `length` bytes from `offset` on. Throws {@link ObjectNotFoundError}, or {@link DamagedObjectError} when it is shorter. */
   getRange(key: string, offset: number, length: number): Promise<Buffer>;
+  /**
+   * Absolute path of a file whose bytes are the object's, for readers that read themselves, many at once. The file need not be there, nor
+   * have the bytes that it should. Absent where objects are not files of this machine.
+   */
+  fileOf?(key: string): string;
   /** Size and time of an object, or null when there is none. */
   find(key: string): Promise<StoredObject | null>;
   /** Objects whose key starts with the folder-like prefix, for example `packs/`, sorted by key. Empty where nothing was written yet. */

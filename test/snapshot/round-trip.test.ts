@@ -1,15 +1,14 @@
-import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { pack, readCounted, readHead, restore, scanCounted, verify } from "../../runtime/snapshot";
+import { placeNodes, randomNodes } from "../support/random-trees";
 import {
   describeTree,
   differentTimes,
-  type Files,
   makeEnvironment,
   temporaryFolder,
-  touch,
   withoutTimes,
   writeFiles,
 } from "../support/trees";
@@ -31,63 +30,15 @@ async function packAndRestore(environment: ReturnType<typeof makeEnvironment>, n
   return { packed, restored };
 }
 
-const name = fc.oneof(
-  fc.stringMatching(/^[a-z]{1,8}(\.py)?$/),
-  fc.constantFrom(
-    "with space",
-    "ünïcode-日本",
-    "new\nline",
-    "émoji 🎨",
-    "-rf",
-    "a".repeat(200),
-    "quote'\"",
-    "\ufffd",
-    "back\\slash",
-    "\uffee",
-  ),
-);
-const content = fc.oneof(
-  fc.constant(Buffer.alloc(0)),
-  fc.uint8Array({ maxLength: 3000 }).map((bytes) => Buffer.from(bytes)),
-  fc.tuple(fc.integer({ min: 1, max: 255 }), fc.integer({ min: 1_048_570, max: 2_500_000 })).map(([byte, size]) => {
-    const large = Buffer.alloc(size, byte);
-    large.writeUInt32LE(size, size - 4);
-    return large;
-  }),
-);
-const node = fc.oneof(
-  {
-    weight: 6,
-    arbitrary: fc.record({
-      kind: fc.constant("file" as const),
-      content,
-      executable: fc.boolean(),
-      seconds: fc.integer({ min: 0, max: 2_000_000_000 }),
-      fraction: fc.integer({ min: 0, max: 999_999 }),
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      kind: fc.constant("link" as const),
-      target: fc.constantFrom("../main.py", "/nowhere/at all", ".", "nöwhere"),
-    }),
-  },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("folder" as const) }) },
-);
-const tree = fc.array(fc.tuple(fc.array(name, { minLength: 1, maxLength: 4 }), node), { maxLength: 12 });
-
 test("any tree is restored as it was: names, contents, permissions, links and times", {
   timeout: 180_000,
 }, async () => {
   let run = 0;
   await fc.assert(
-    fc.asyncProperty(tree, async (nodes) => {
+    fc.asyncProperty(randomNodes, async (nodes) => {
       const root = at(`env-${++run}`);
       const environment = makeEnvironment(root);
-      const base = join(root, "ComfyUI/custom_nodes/any");
-      mkdirSync(base);
-      for (const [path, what] of nodes) placeNode(base, path, what);
+      placeNodes(join(root, "ComfyUI/custom_nodes/any"), nodes);
 
       const { packed } = await packAndRestore(environment, `restored-${run}`);
 
@@ -107,25 +58,6 @@ test("any tree is restored as it was: names, contents, permissions, links and ti
     { numRuns: 25 },
   );
 });
-
-function placeNode(base: string, path: readonly string[], what: typeof node extends fc.Arbitrary<infer T> ? T : never) {
-  const absolute = join(base, ...path);
-  try {
-    if (lstatSync(absolute, { throwIfNoEntry: false }) !== undefined) return;
-    if (what.kind === "folder") mkdirSync(absolute, { recursive: true });
-    else
-      writeFiles(base, { [path.join("/")]: what.kind === "link" ? `→ ${what.target}` : what.content } satisfies Files);
-  } catch (error) {
-    // A name above is a file or link already.
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== "EEXIST" && code !== "ENOTDIR" && code !== "ENOENT" && code !== "ELOOP" && code !== "EACCES")
-      throw error;
-    return;
-  }
-  if (what.kind !== "file") return;
-  chmodSync(absolute, what.executable ? 0o755 : 0o640);
-  touch(absolute, what.seconds + what.fraction / 1e6);
-}
 
 test("packing the same tree again gives the same digest and stores nothing", async () => {
   const environment = makeEnvironment(at("env"), { "ComfyUI/large.bin": Buffer.alloc(3_000_000, "abc") });

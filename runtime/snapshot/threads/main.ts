@@ -1,5 +1,6 @@
 // The program of the threads that scan, pack and restore.
 import { packHandlers } from "./pack-work";
+import { RestoreWork } from "./restore-work";
 import { serveTasks } from "./serve";
 import { walkFolder } from "./walk";
 
@@ -7,4 +8,5 @@ serveTasks({
   echo: (text) => text,
   walk: walkFolder,
   ...packHandlers(),
+  ...new RestoreWork().handlers,
 });

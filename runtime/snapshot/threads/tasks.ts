@@ -1,6 +1,10 @@
 import type { WalkedFolder } from "../folder-walk";
+import type { CheckedPack, CheckPack } from "./check-pack";
+import type { LookAtEntries, Looks } from "./look";
 import type { PackTasks } from "./pack-tasks";
+import type { PlacedFiles, PlaceFiles } from "./place-files";
 import type { FolderTask } from "./walk";
+import type { WriteFrames } from "./write-frames";
 
 /**
  * What threads do, by name. A task's request and result are cloned from one thread to another, so they hold plain data, buffers and
@@ -11,6 +15,14 @@ export interface ThreadTasks extends PackTasks {
   readonly echo: ThreadTask<string, string>;
   /** Looks through a folder. */
   readonly walk: ThreadTask<FolderTask, WalkedFolder>;
+  /** Whether a pack and frames in it are what they should be. */
+  readonly "check-pack": ThreadTask<CheckPack, CheckedPack>;
+  /** What is there of some entries of a folder. */
+  readonly "look-at-entries": ThreadTask<LookAtEntries, Looks>;
+  /** Links or copies files of a complete restore. */
+  readonly "place-files": ThreadTask<PlaceFiles, PlacedFiles>;
+  /** Writes what frames of a pack hold to new files. */
+  readonly "write-frames": ThreadTask<WriteFrames, null>;
 }
 
 export interface ThreadTask<Request, Result> {

@@ -1,0 +1,290 @@
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+} from "node:fs";
+import type { ObjectStore } from "../store";
+import type { Watch } from "../waiting";
+import { chunkSize } from "./content";
+import { incompleteMarker } from "./incomplete";
+import { isKnownPlace, largestKnownPlace, relocateTarget } from "./known-places";
+import type { Manifest } from "./manifest-file";
+import type { FileRecord, ManifestEntry } from "./manifest-records";
+import { formatCount, type Pace } from "./pace";
+import { type Parts, partNames, partOf, partsOf } from "./parts";
+import { foldersAbove, joinPath, nameOf, parentOf } from "./paths";
+import { removeTree } from "./remove-tree";
+import type { RestoreOver } from "./restore-over";
+import type { RestoreRecord } from "./restore-record";
+import type { ThreadChoice } from "./restore-workers";
+import type { EntryLooks } from "./restored-look";
+import { isAbsent, isUnknown, type Looks, lookFields } from "./threads/look";
+import { TravelRules } from "./travel-rules";
+import { timeOf } from "./write-plan";
+import { writeFiles } from "./write-tree";
+
+/** One of the snapshot's folders, as it is in the target. */
+interface Folder {
+  /** Names in it, or {@link unknownNames}. */
+  readonly names: number;
+  /** Names in it that the snapshot has there as well. */
+  found: number;
+}
+
+const unknownNames = -1;
+
+/** What is in place of an entry. */
+interface Seen {
+  readonly mode: number;
+  readonly links: number;
+  readonly size: number;
+  /** Milliseconds. */
+  readonly modified: number;
+  readonly changed: number;
+  /** In a folder: names, or {@link unknownNames}. */
+  readonly names: number;
+}
+
+/** What is to be done to a folder, found out before anything of it is touched. */
+export class RestoredComparison {
+  readonly #manifest: Manifest;
+  readonly #store: ObjectStore;
+  readonly #target: string;
+  readonly #location: string;
+  readonly #parts: Parts;
+  readonly #record: RestoreRecord | null;
+  readonly #pace: Pace;
+  readonly #rules: TravelRules;
+  /** The snapshot's folders that are there, by path. */
+  readonly #folders = new Map<string, Folder>();
+  /** Never removed: the parts themselves and what they lie in. */
+  readonly #protected: ReadonlySet<string>;
+  /** In the way of what comes, or not in the snapshot. */
+  readonly #remove: string[] = [];
+  readonly #make: ManifestEntry[] = [];
+  readonly #write: FileRecord[] = [];
+  /** Of unchanged content, but with another time or other permissions. */
+  readonly #adjust: FileRecord[] = [];
+  readonly #modes = new Map<string, number>();
+  readonly #buffer = Buffer.allocUnsafeSlow(chunkSize);
+
+  constructor({ manifest, store, target, location }: RestoreOver, record: RestoreRecord | null, pace: Pace) {
+    this.#manifest = manifest;
+    this.#store = store;
+    this.#target = target;
+    this.#location = location;
+    this.#record = record;
+    this.#pace = pace;
+    this.#parts = partsOf(manifest.head.layout);
+    // With a person's own rules, as they stand there now: what they leave out is not the snapshot's.
+    this.#rules = TravelRules.of(target, this.#parts);
+    const roots = partNames.map((part) => this.#parts[part]);
+    this.#protected = new Set(roots.flatMap((root) => [root, ...foldersAbove(root)]));
+  }
+
+  async run(looks: EntryLooks): Promise<void> {
+    const { entries } = this.#manifest;
+    const found = await looks.at(entries, this.#pace);
+    this.#folders.set("", { names: unknownNames, found: 0 });
+    let path = "";
+    let folder = this.#folders.get("");
+    // In their order a folder comes before what it holds.
+    for (const [number, entry] of entries.entries()) {
+      if (this.#pace.due) await this.#pace.rest(() => `compared ${formatCount(number, "files")}`);
+      if (!isIn(entry.path, path)) {
+        path = parentOf(entry.path);
+        folder = this.#folders.get(path);
+      }
+      // Where its folder is to be made, or another thing is there as yet, whatever was seen is not it.
+      const seen = folder === undefined ? null : this.#seen(entry.path, ...found(number));
+      if (seen === null || folder === undefined) this.#add(entry);
+      else {
+        folder.found += 1;
+        this.#compare(entry, seen);
+      }
+    }
+    this.#findExtras();
+  }
+
+  /** Does it. Returns the entries that were written. */
+  async apply(watch: Partial<Watch> & ThreadChoice): Promise<readonly ManifestEntry[]> {
+    const changed = [...this.#remove, ...this.#make.map(({ path }) => path), ...this.#write.map(({ path }) => path)];
+    for (const folder of new Set(changed.map(parentOf))) this.#open(folder);
+    for (const path of this.#remove) await removeTree(this.#absolute(path));
+    for (const entry of this.#make) {
+      if (entry.type === "directory") mkdirSync(this.#absolute(entry.path), 0o700);
+    }
+    for (const file of this.#write) rmSync(this.#absolute(file.path), { force: true });
+    for (const file of this.#adjust) {
+      chmodSync(this.#absolute(file.path), Number.parseInt(file.mode, 8));
+      const time = timeOf(file.mtime);
+      utimesSync(this.#absolute(file.path), time, time);
+    }
+    mkdirSync(this.#absolute(this.#parts.models), { recursive: true });
+    await writeFiles(this.#manifest, this.#store, this.#target, this.#write, watch);
+    const links = this.#make.filter((entry) => entry.type === "link");
+    for (const { path, target } of links) symlinkSync(target, this.#absolute(path));
+    return [...this.#write, ...links];
+  }
+
+  /** Gives folders the permissions of the snapshot, the innermost first. */
+  finishFolders(): void {
+    for (const entry of this.#manifest.entries.toReversed()) {
+      if (entry.type !== "directory") continue;
+      const mode = Number.parseInt(entry.mode, 8);
+      if (this.#modes.get(entry.path) !== mode) chmodSync(this.#absolute(entry.path), mode);
+    }
+  }
+
+  #compare(entry: ManifestEntry, seen: Seen): void {
+    const { path } = entry;
+    const kind = seen.mode & constants.S_IFMT;
+    if (entry.type === "directory") {
+      if (kind === constants.S_IFDIR) {
+        this.#folders.set(path, { names: seen.names, found: 0 });
+        this.#modes.set(path, seen.mode & 0o7777);
+        // What may not be read cannot be compared.
+        if ((seen.mode & 0o500) !== 0o500) this.#open(path);
+        return;
+      }
+    } else if (entry.type === "link") {
+      const target = relocateTarget(entry.target, this.#manifest.head.root, this.#location) ?? entry.target;
+      if (kind === constants.S_IFLNK && readlinkSync(this.#absolute(path)) === target) return;
+    } else if (kind === constants.S_IFREG) {
+      this.#compareFile(entry, seen);
+      return;
+    }
+    this.#remove.push(path);
+    this.#add(entry);
+  }
+
+  #compareFile(file: FileRecord, seen: Seen): void {
+    if (!this.#hasContent(file, seen)) this.#write.push(file);
+    else if (!this.#isAsWritten(file, seen)) {
+      // Its inode may belong to others as well.
+      if (seen.links > 1) this.#write.push(file);
+      else this.#adjust.push(file);
+    }
+  }
+
+  #hasContent(file: FileRecord, seen: Seen): boolean {
+    if (this.#isRewritten(file)) {
+      // What it holds here is not what the snapshot holds, and byte code of it was left out.
+      const same = this.#record?.location === this.#location && !file.path.endsWith(".py");
+      return same && this.#record?.content(file.path, seen.changed) === file.sha256;
+    }
+    if (seen.size !== file.size) return false;
+    const known = this.#record?.content(file.path, seen.changed) ?? this.#hash(file.path);
+    return known === file.sha256;
+  }
+
+  /** True where a restore elsewhere may write another content than the snapshot's. */
+  #isRewritten({ path, size }: FileRecord): boolean {
+    const { root } = this.#manifest.head;
+    return root !== this.#location && size <= largestKnownPlace && isKnownPlace(path, this.#parts);
+  }
+
+  #isAsWritten(file: FileRecord, seen: Seen): boolean {
+    if ((seen.mode & 0o7777) !== Number.parseInt(file.mode, 8)) return false;
+    if (this.#isRewritten(file)) return true;
+    // To the microsecond, which is what can be set.
+    return Math.abs(seen.modified - timeOf(file.mtime) * 1000) < 0.002;
+  }
+
+  #add(entry: ManifestEntry): void {
+    if (entry.type === "file") {
+      this.#write.push(entry);
+      return;
+    }
+    this.#make.push(entry);
+    if (entry.type === "directory") this.#modes.set(entry.path, 0o700);
+  }
+
+  /** What is in folders besides the snapshot's entries. */
+  #findExtras(): void {
+    const extras = new Map<string, Set<string>>();
+    for (const [path, { names, found }] of this.#folders) {
+      if (names !== found) extras.set(path, new Set(readdirSync(this.#absolute(path))));
+    }
+    for (const { path } of this.#manifest.entries) extras.get(parentOf(path))?.delete(nameOf(path));
+    for (const [folder, names] of extras) for (const name of names) this.#extra(folder, name);
+  }
+
+  #extra(folder: string, name: string): void {
+    const path = joinPath(folder, name);
+    if (this.#protected.has(path) || path === incompleteMarker) return;
+    const part = partOf(path, this.#parts);
+    if (part === undefined) return;
+    if (part === "models" && this.#manifest.head.models.mode !== "included") return;
+    const verdict = this.#rules.judge(path, name, this.#isFolder(path), part);
+    if (verdict === "counts" || verdict === "derived") this.#remove.push(path);
+  }
+
+  /** Makes a folder one that can be written to until {@link finishFolders}. */
+  #open(folder: string): void {
+    const mode = this.#modes.get(folder);
+    if (mode === undefined || (mode & 0o700) === 0o700) return;
+    chmodSync(this.#absolute(folder), mode | 0o700);
+    this.#modes.set(folder, mode | 0o700);
+  }
+
+  #hash(path: string): string {
+    const hash = createHash("sha256");
+    const descriptor = openSync(this.#absolute(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      for (;;) {
+        const count = readSync(descriptor, this.#buffer);
+        if (count === 0) return hash.digest("hex");
+        hash.update(this.#buffer.subarray(0, count));
+      }
+    } finally {
+      closeSync(descriptor);
+    }
+  }
+
+  /** What was seen of an entry of a folder that is there; null for nothing. */
+  #seen(path: string, looks: Looks, at: number): Seen | null {
+    const [mode = isUnknown, links = 0, size = 0, modified = 0, changed = 0, names = 0] = looks.subarray(
+      at,
+      at + lookFields,
+    );
+    if (mode === isAbsent) return null;
+    if (mode !== isUnknown) return { mode, links, size, modified, changed, names };
+    // By now, folders above it have permissions to look at it.
+    const found = lstatSync(this.#absolute(path), { throwIfNoEntry: false });
+    if (found === undefined) return null;
+    const { mtimeMs, ctimeMs } = found;
+    return {
+      mode: found.mode,
+      links: found.nlink,
+      size: found.size,
+      modified: mtimeMs,
+      changed: ctimeMs,
+      names: unknownNames,
+    };
+  }
+
+  #isFolder(path: string): boolean {
+    return lstatSync(this.#absolute(path), { throwIfNoEntry: false })?.isDirectory() === true;
+  }
+
+  #absolute(path: string): string {
+    return path === "" ? this.#target : `${this.#target}/${path}`;
+  }
+}
+
+/** True for a path whose folder is this one. */
+function isIn(path: string, folder: string): boolean {
+  const slash = path.lastIndexOf("/");
+  return slash < 0 ? folder === "" : slash === folder.length && path.startsWith(folder);
+}
