@@ -1,3 +1,4 @@
+import { digestSize } from "./digest-table";
 import { type EntryView, kindOf } from "./entry-view";
 import { countingOf } from "./identity";
 import { noDigest } from "./manifest-records";
@@ -10,11 +11,13 @@ export class PackedEntries {
   readonly #entries: readonly TreeEntry[];
   readonly #packer: Packer;
   readonly #counts: (entry: TreeEntry) => boolean;
+  readonly #digests: Buffer;
 
   constructor(entries: readonly TreeEntry[], packer: Packer) {
     this.#entries = entries;
     this.#packer = packer;
     this.#counts = countingOf(entries);
+    this.#digests = packer.contents.table.digests;
   }
 
   get count(): number {
@@ -30,13 +33,14 @@ export class PackedEntries {
     const { path, type, mode, stamp, target } = entry;
     const kind = kindOf(type, mode, this.#counts(entry));
     if (type !== "file") {
-      return { path, kind, mtime: 0n, size: 0, digest: noDigest, extra: type === "link" ? target : "" };
+      return { path, kind, mtime: 0n, size: 0, digests: noDigest, digestAt: 0, extra: type === "link" ? target : "" };
     }
     const { contents } = this.#packer;
     const row = contents.row(path);
     if (row === undefined) throw new Error(`${path} was not packed`);
     const extra = contents.table.ownIdentity(row) ?? "";
-    return { path, kind, mtime: mtimeOf(stamp), size: stamp.size, digest: contents.table.digest(row), extra };
+    const digestAt = row * digestSize;
+    return { path, kind, mtime: mtimeOf(stamp), size: stamp.size, digests: this.#digests, digestAt, extra };
   }
 
   /** Where a file's content is; nowhere for others. */
