@@ -152,13 +152,13 @@ export class ColumnsToFill {
   #sizes = new Float64Array(1024);
   #mtimes = new BigInt64Array(1024);
 
-  add({ path, kind, mtime, size, digest, extra }: EntryView): void {
+  add({ path, kind, mtime, size, digests, digestAt, extra }: EntryView): void {
     const row = this.#paths.push(path) - 1;
     if (row === this.#kinds.length) this.#widen();
     this.#kinds[row] = kind;
     this.#sizes[row] = size;
     this.#mtimes[row] = mtime;
-    this.#digests.add(digest);
+    this.#digests.add(digests.subarray(digestAt, digestAt + digestSize));
     if (extra !== "") this.#extras.push([row, extra]);
   }
 
@@ -205,13 +205,13 @@ class Columns {
     readonly frameOffsets: Float64Array,
   ) {}
 
-  isSame(row: number, { kind, size, mtime, digest, extra }: EntryView): boolean {
+  isSame(row: number, { kind, size, mtime, digests, digestAt, extra }: EntryView): boolean {
     const at = row * digestSize;
     return (
       this.kinds[row] === kind &&
       this.sizes[row] === size &&
       this.mtimes[row] === mtime &&
-      this.digests.compare(digest, 0, digestSize, at, at + digestSize) === 0 &&
+      this.digests.compare(digests, digestAt, digestAt + digestSize, at, at + digestSize) === 0 &&
       (this.extras.get(row) ?? "") === extra
     );
   }

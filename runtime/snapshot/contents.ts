@@ -22,6 +22,11 @@ export class ContentTable {
     return row;
   }
 
+  /** The hashes of all rows, 32 bytes each. Not to be kept while rows are added. */
+  get digests(): Buffer {
+    return this.#digests.bytes;
+  }
+
   at(row: number): FileContent {
     const sha256 = this.#digests.hex(row);
     return { sha256, identity: this.#identities.get(row) ?? sha256, fact: this.#facts.get(row) ?? null };

@@ -1,3 +1,4 @@
+import { digestSize } from "./digest-table";
 import { type ManifestEntry, noDigest } from "./manifest-records";
 
 /** All that a manifest says of an entry, save where a file's content is. */
@@ -9,8 +10,9 @@ export interface EntryView {
   readonly mtime: bigint;
   /** Bytes; 0 for what is no file. */
   readonly size: number;
-  /** SHA-256 of a file's content, zeros for others. Not to be kept. */
-  readonly digest: Buffer;
+  /** Where 32 bytes are the SHA-256 of a file's content, or zeros for others: in memory that many share, from an offset on. */
+  readonly digests: Buffer;
+  readonly digestAt: number;
   /** Where a link leads, a file's identity where that is not its content's hash, or nothing. */
   readonly extra: string;
 }
@@ -42,7 +44,7 @@ export function isSameView(a: EntryView, b: EntryView): boolean {
     a.mtime === b.mtime &&
     a.path === b.path &&
     a.extra === b.extra &&
-    a.digest.equals(b.digest)
+    a.digests.compare(b.digests, b.digestAt, b.digestAt + digestSize, a.digestAt, a.digestAt + digestSize) === 0
   );
 }
 
@@ -52,14 +54,23 @@ export function viewOf(entry: ManifestEntry): EntryView {
   const mode = type === "link" ? 0 : Number.parseInt(entry.mode, 8);
   const kind = kindOf(type, mode, entry.counts !== false);
   if (type !== "file") {
-    return { path, kind, mtime: 0n, size: 0, digest: noDigest, extra: type === "link" ? entry.target : "" };
+    return {
+      path,
+      kind,
+      mtime: 0n,
+      size: 0,
+      digests: noDigest,
+      digestAt: 0,
+      extra: type === "link" ? entry.target : "",
+    };
   }
   return {
     path,
     kind,
     mtime: parseTime(entry.mtime),
     size: entry.size,
-    digest: Buffer.from(entry.sha256, "hex"),
+    digests: Buffer.from(entry.sha256, "hex"),
+    digestAt: 0,
     extra: entry.identity === undefined || entry.identity === entry.sha256 ? "" : entry.identity,
   };
 }

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { PluginRecord } from "../environment";
 import { BaseEntries, type BaseHead, type Change, ColumnsToFill } from "./base-entries";
 import type { CataloguedContent } from "./content-catalog";
+import { digestSize } from "./digest-table";
 import type { KnownContent } from "./known-content";
 import type { FrameRecord, PackRecord } from "./manifest-records";
 import { baseText, frameText, openEntryText, packText, removedText } from "./manifest-text";
@@ -113,7 +114,8 @@ export class BuiltManifest {
   *contents(): Generator<CataloguedContent> {
     for (const change of this.#changes) {
       if (typeof change !== "number" || !this.#entries.isFile(change)) continue;
-      yield { sha256: this.#entries.at(change).digest, parts: this.#entries.parts(change) };
+      const { digests, digestAt } = this.#entries.at(change);
+      yield { sha256: digests.subarray(digestAt, digestAt + digestSize), parts: this.#entries.parts(change) };
     }
   }
 

@@ -1,3 +1,4 @@
+import { digestSize } from "./digest-table";
 import { type EntryView, isDerived, modeOf, typeOf } from "./entry-view";
 import type { FrameRecord, PackRecord } from "./manifest-records";
 
@@ -30,7 +31,7 @@ export function openEntryText(view: EntryView): string {
   const identity = view.extra === "" ? "" : `,"identity":"${view.extra}"`;
   return (
     `{"type":"file","path":${path},"mode":"${mode}","mtime":"${formatTime(view.mtime)}","size":${view.size},` +
-    `"sha256":"${view.digest.toString("hex")}"${identity}${uncounted}`
+    `"sha256":"${view.digests.toString("hex", view.digestAt, view.digestAt + digestSize)}"${identity}${uncounted}`
   );
 }
 

@@ -1,3 +1,4 @@
+import { digestSize } from "./digest-table";
 import type { EntryTable } from "./entry-table";
 import { type EntryView, kindOf } from "./entry-view";
 import { countingOf } from "./identity";
@@ -10,11 +11,13 @@ export class PackedEntries {
   readonly #entries: EntryTable;
   readonly #packer: Packer;
   readonly #counts: (row: number) => boolean;
+  readonly #digests: Buffer;
 
   constructor(entries: EntryTable, packer: Packer) {
     this.#entries = entries;
     this.#packer = packer;
     this.#counts = countingOf(entries);
+    this.#digests = packer.contents.table.digests;
   }
 
   get count(): number {
@@ -34,14 +37,15 @@ export class PackedEntries {
     const kind = kindOf(type, entries.mode(number), this.#counts(number));
     if (type !== "file") {
       const extra = type === "link" ? entries.target(number) : "";
-      return { path, kind, mtime: 0n, size: 0, digest: noDigest, extra };
+      return { path, kind, mtime: 0n, size: 0, digests: noDigest, digestAt: 0, extra };
     }
     const { contents } = this.#packer;
     const row = contents.row(path);
     if (row === undefined) throw new Error(`${path} was not packed`);
     const extra = contents.table.ownIdentity(row) ?? "";
-    const digest = contents.table.digest(row);
-    return { path, kind, mtime: entries.mtime(number), size: entries.size(number), digest, extra };
+    const digestAt = row * digestSize;
+    const [mtime, size] = [entries.mtime(number), entries.size(number)];
+    return { path, kind, mtime, size, digests: this.#digests, digestAt, extra };
   }
 
   /** Where a file's content is; nowhere for others. */

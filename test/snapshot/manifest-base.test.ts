@@ -189,6 +189,33 @@ function mark(name: string): void {
   writeFileSync(at("store/marks", name), "");
 }
 
+test("where nothing changed, no manifest is read, and only what is there is looked for", async () => {
+  const engine = await buildEngine(folder.path);
+  const request = { environment, models: "referenced", store: at("store"), plugins: [], index: at("index") } as const;
+  /** Reads of a manifest while the tree is packed. */
+  const reads = async () => {
+    const incident = {
+      module: "node:fs/promises",
+      function: "open",
+      path: "snapshots",
+      call: 1000,
+      when: "before",
+      action: { kill: true },
+    } as const;
+    const { calls, result } = await engine.pack(request, incident);
+    return [calls, (result as PackedSnapshot).digest];
+  };
+  await packIt();
+  write({ "ComfyUI/many/3.txt": "changed" });
+  const { digest } = await packIt();
+
+  expect(await reads()).toEqual([0, digest]);
+  rmSync(at("index.packed"));
+  const [some, same] = await reads();
+  expect([same, Number(some) > 0]).toEqual([digest, true]);
+  expect(await reads()).toEqual([0, digest]);
+});
+
 test("a whole manifest that a prune has marked gets another name, which is then its own", async () => {
   const first = await packIt();
   mark(first.digest);
@@ -311,13 +338,18 @@ interface TreeChange {
 
 function apply({ kind, name, text = "", mode = 0o644, time = 0 }: TreeChange): void {
   const path = at("env/ComfyUI", name);
+  const folders = name.split("/").slice(0, -1);
+  for (const [depth] of folders.entries()) {
+    const above = lstatSync(at("env/ComfyUI", ...folders.slice(0, depth + 1)), { throwIfNoEntry: false });
+    if (above === undefined) break;
+    if (!above.isDirectory()) return;
+  }
   if (kind === "mode" || kind === "time") {
     if (lstatSync(path, { throwIfNoEntry: false })?.isFile() !== true) return;
     if (kind === "mode") chmodSync(path, mode);
     else utimesSync(path, time, time);
     return;
   }
-  if (lstatSync(join(path, ".."), { throwIfNoEntry: false })?.isDirectory() === false) return;
   rmSync(path, { recursive: true, force: true });
   mkdirSync(join(path, ".."), { recursive: true });
   if (kind === "write") writeFileSync(path, text);
