@@ -1,4 +1,6 @@
-import { EntryTable, mergeTables, type NewEntry, newEntryOf } from "./entry-table";
+import type { NewEntry } from "./entry-record";
+import { EntryTable, newEntryOf } from "./entry-table";
+import { mergeTables, wholeOf } from "./merge-tables";
 import type { Packer } from "./packer";
 import { compareBytes } from "./paths";
 import { sameStamp, type TreeEntry } from "./tree-entry";
@@ -40,7 +42,7 @@ export async function unchangedOrThrow({
       const remark = `left out because they keep changing: ${[...gone].slice(0, 10).join(", ")}`;
       return refreshed({ ...tree, entries: kept, remarks: [...tree.remarks, remark] }, now);
     }
-    tree = { ...tree, entries: mergeTables([kept, unsettled]) };
+    tree = { ...tree, entries: mergeTables([[wholeOf(kept)], [wholeOf(unsettled)]]) };
     pending = unsettled;
   }
 }

@@ -1,24 +1,27 @@
 import { type ContentPlace, chunkSize, FileChangedError, type FileContent, FileReading } from "./content";
 import type { Contents } from "./contents";
 import type { Pace } from "./pace";
+import { type PackUnit, PackUnits } from "./pack-units";
+import { filesRequest, filesWith } from "./small-files";
 import type { StatIndex } from "./stat-index";
+import { InOrder } from "./threads/in-order";
+import type { Slot } from "./threads/pack-memory";
 import type { PackWorkers } from "./threads/pack-workers";
 import type { TreeEntry } from "./tree-entry";
 
 /** Bytes of a file that a thread reads before it tells of it. */
 const atOnce = 64 * 1024 * 1024;
-/** Bytes of a file below which a thread is not started for it. */
-const smallForThreads = 4 * 1024 * 1024;
 
 /** Finds out what files hold that are not packed. */
 export class FileHashing {
+  /** Bytes that were read. */
+  bytesRead = 0;
   readonly #place: ContentPlace;
   readonly #index: StatIndex;
   readonly #contents: Contents;
   readonly #workers: PackWorkers;
   readonly #pace: Pace;
   readonly #describe: () => string;
-  readonly #read: (bytes: number) => void;
 
   constructor(tools: {
     place: ContentPlace;
@@ -27,8 +30,6 @@ export class FileHashing {
     workers: PackWorkers;
     pace: Pace;
     describe: () => string;
-    /** Gets to know how many bytes were read. */
-    read: (bytes: number) => void;
   }) {
     this.#place = tools.place;
     this.#index = tools.index;
@@ -36,7 +37,6 @@ export class FileHashing {
     this.#workers = tools.workers;
     this.#pace = tools.pace;
     this.#describe = tools.describe;
-    this.#read = tools.read;
   }
 
   /** Returns false when the file is no longer as the walk found it. */
@@ -47,25 +47,52 @@ export class FileHashing {
     return true;
   }
 
-  /** Hashes files, several at the same time. Returns the paths of those that are no longer as the walk found them. */
+  /**
+   * Hashes files, several at the same time where they are many or large. Returns the paths of those that are no longer as the walk
+   * found them.
+   */
   async hashAll(entries: Iterable<TreeEntry>): Promise<ReadonlySet<string>> {
     const changed = new Set<string>();
-    const large: TreeEntry[] = [];
+    const results = new InOrder(this.#workers.fail);
+    const units = new PackUnits();
     for (const entry of entries) {
-      if (this.#index.find(entry) === undefined && entry.stamp.size > smallForThreads) large.push(entry);
-      else if (!(await this.hash(entry))) changed.add(entry.path);
+      if (this.#pace.due) await this.#pace.rest(this.#describe);
+      const row = this.#index.find(entry);
+      if (row !== undefined) {
+        this.#contents.set(entry.path, row);
+        continue;
+      }
+      units.add(entry);
+      if (units.areMany) this.#workers.start();
+      if (!this.#workers.areStarted) continue;
+      for (const unit of units.takeComplete()) await this.#begin(unit, results, changed);
     }
-    if (large.length === 0) return changed;
-    this.#workers.start();
-    const next = large.values();
-    const hashing = Array.from({ length: Math.min(large.length, this.#workers.threads) }, async () => {
-      for (const entry of next) {
-        const readAt = Date.now();
-        if (!this.#note(entry, readAt, await this.#hashInThread(entry))) changed.add(entry.path);
+    for (const unit of units.takeAll()) await this.#begin(unit, results, changed);
+    await Promise.race([results.done(), this.#workers.failure]);
+    return changed;
+  }
+
+  async #begin(unit: PackUnit, results: InOrder, changed: Set<string>): Promise<void> {
+    const slot = await this.#workers.slots.take();
+    if (this.#pace.due) await this.#pace.rest(this.#describe);
+    const readAt = Date.now();
+    const note = (entry: TreeEntry, content: FileContent | null) => {
+      if (!this.#note(entry, readAt, content)) changed.add(entry.path);
+    };
+    // At once, whatever is to be noted before: a very large file does not keep the others waiting.
+    const give = () => this.#workers.slots.give(slot);
+    if ("large" in unit) {
+      const { large } = unit;
+      results.add(this.#hashLarge(large, slot).finally(give), (content) => note(large, content));
+      return;
+    }
+    const { files } = unit;
+    results.add(this.#workers.run("packFiles", filesRequest(files, slot)).finally(give), (read) => {
+      for (const { entry, content } of filesWith(files, read)) {
+        if (content !== null) this.bytesRead += entry.stamp.size;
+        note(entry, content);
       }
     });
-    await Promise.race([Promise.all(hashing), this.#workers.failure]);
-    return changed;
   }
 
   async #hashHere(entry: TreeEntry): Promise<FileContent | null> {
@@ -74,7 +101,7 @@ export class FileHashing {
       try {
         const buffer = Buffer.allocUnsafeSlow(Math.min(chunkSize, entry.stamp.size));
         for (let chunk = reading.next(buffer); chunk !== null; chunk = reading.next(buffer)) {
-          this.#read(chunk.length);
+          this.bytesRead += chunk.length;
           if (this.#pace.due) await this.#pace.rest(this.#describe);
         }
         return reading.content;
@@ -87,24 +114,19 @@ export class FileHashing {
     }
   }
 
-  async #hashInThread({ path, followed, stamp }: TreeEntry): Promise<FileContent | null> {
+  async #hashLarge({ path, followed, stamp }: TreeEntry, slot: Slot): Promise<FileContent | null> {
     const number = this.#workers.number();
-    const slot = await this.#workers.slots.take();
-    try {
-      for (let left = stamp.size; ; ) {
-        const bytes = Math.min(left, atOnce);
-        left -= bytes;
-        const at = Array.from({ length: Math.ceil(bytes / chunkSize) }, () => slot.at);
-        const file = { path, followed, stamp };
-        const request = { number, file, at, last: left === 0, chunks: false };
-        const { sha256, whole } = await this.#workers.run("packChunks", request, number);
-        this.#read(bytes);
-        if (this.#pace.due) await this.#pace.rest(this.#describe);
-        if (whole !== null) return { sha256: whole, identity: whole, fact: null };
-        if (sha256 === null && left === 0) return null;
-      }
-    } finally {
-      this.#workers.slots.give(slot);
+    for (let left = stamp.size; ; ) {
+      const bytes = Math.min(left, atOnce);
+      left -= bytes;
+      const at = Array.from({ length: Math.ceil(bytes / chunkSize) }, () => slot.at);
+      const file = { path, followed, stamp };
+      const request = { number, file, at, last: left === 0, chunks: false };
+      const { sha256, whole } = await this.#workers.run("packChunks", request, number);
+      this.bytesRead += bytes;
+      if (this.#pace.due) await this.#pace.rest(this.#describe);
+      if (whole !== null) return { sha256: whole, identity: whole, fact: null };
+      if (sha256 === null && left === 0) return null;
     }
   }
 

@@ -1,5 +1,6 @@
 import { type BigIntStats, lstatSync, readdirSync, readlinkSync, statSync } from "node:fs";
-import { EntryTableBuilder, type TableData, type TablePlace } from "./entry-table";
+import type { TableData, TablePlace } from "./entry-record";
+import { EntryTableBuilder } from "./entry-table-builder";
 import type { Part, Parts } from "./parts";
 import { compareBytes, joinPath } from "./paths";
 import { ignoreFile, type TravelRules } from "./travel-rules";

@@ -6,12 +6,13 @@ import type { KnownContent } from "./known-content";
 import type { Pace } from "./pace";
 import { type PackUnit, PackUnits } from "./pack-units";
 import type { PackWriter, Part } from "./pack-writer";
+import { filesRequest, filesWith } from "./small-files";
 import type { StatIndex } from "./stat-index";
 import { InOrder } from "./threads/in-order";
 import type { Slot } from "./threads/pack-memory";
 import type { ChunksRead, FilesRead } from "./threads/pack-tasks";
 import type { PackWorkers } from "./threads/pack-workers";
-import { ctimeInMilliseconds, type TreeEntry } from "./tree-entry";
+import type { TreeEntry } from "./tree-entry";
 
 /** Chunks of a large file that are read at once. */
 const chunksAtOnce = 4;
@@ -29,8 +30,7 @@ interface Reading {
  */
 export class Packer {
   readonly contents: Contents;
-  /** Bytes of the files that were dealt with, read or not. */
-  bytesDone = 0;
+  #bytesPacked = 0;
   readonly #index: StatIndex;
   readonly #known: KnownContent;
   readonly #writer: PackWriter;
@@ -63,23 +63,25 @@ export class Packer {
     this.#describe = tools.describe;
     this.#signal = tools.signal;
     this.contents = new Contents(tools.index.table);
-    const read = (bytes: number) => {
-      this.bytesDone += bytes;
-    };
-    this.#hashing = new FileHashing({ ...tools, contents: this.contents, read });
+    this.#hashing = new FileHashing({ ...tools, contents: this.contents });
+  }
+
+  /** Bytes of the files that were dealt with, read or not. */
+  get bytesDone(): number {
+    return this.#bytesPacked + this.#hashing.bytesRead;
   }
 
   /** Packs files. Returns the paths of those that could not be read as the walk had found them. */
   async pack(entries: Iterable<TreeEntry>): Promise<ReadonlySet<string>> {
     const missed = new Set<string>();
     const results = new InOrder(this.#workers.fail);
-    return this.#stoppable(async () => {
+    return this.#workers.until(this.#signal, async () => {
       const units = new PackUnits();
       for (const entry of entries) {
         if (entry.type !== "file") continue;
         if (this.#pace.due) await this.#pace.rest(this.#describe);
         if (this.#isPacked(entry)) {
-          this.bytesDone += entry.stamp.size;
+          this.#bytesPacked += entry.stamp.size;
           continue;
         }
         units.add(entry);
@@ -100,7 +102,7 @@ export class Packer {
 
   /** The same of many files. Returns the paths of those that are no longer as the walk found them. */
   hashAll(entries: Iterable<TreeEntry>): Promise<ReadonlySet<string>> {
-    return this.#stoppable(() => this.#hashing.hashAll(entries));
+    return this.#workers.until(this.#signal, () => this.#hashing.hashAll(entries));
   }
 
   /** Where a packed file's content is. Only after the writer has finished. */
@@ -112,21 +114,6 @@ export class Packer {
     const parts = packed < 0 ? this.#known.file(digest) : this.#parts[packed];
     if (parts === undefined) throw new Error(`${path} was not packed`);
     return Array.isArray(parts) ? parts : [parts as Part];
-  }
-
-  /** Gives the workers' work up when the signal says so, or when this work fails. */
-  async #stoppable<T>(work: () => Promise<T>): Promise<T> {
-    const stop = () => this.#workers.fail(this.#signal?.reason);
-    this.#signal?.addEventListener("abort", stop);
-    try {
-      return await work();
-    } catch (error) {
-      this.#workers.fail(error);
-      throw error;
-    } finally {
-      this.#signal?.removeEventListener("abort", stop);
-      this.#workers.close();
-    }
   }
 
   /** True where it is known what the file holds, and the store has that. */
@@ -147,13 +134,7 @@ export class Packer {
     const { files } = unit;
     const slot = await this.#slot();
     const readAt = Date.now();
-    const read = this.#workers.run("packFiles", {
-      at: slot.at,
-      paths: files.map(({ path }) => path),
-      sizes: Float64Array.from(files, ({ stamp }) => stamp.size),
-      ctimes: Float64Array.from(files, ({ stamp }) => ctimeInMilliseconds(stamp)),
-      followed: Uint8Array.from(files, ({ followed }) => (followed ? 1 : 0)),
-    });
+    const read = this.#workers.run("packFiles", filesRequest(files, slot));
     results.add(read, (content) => this.#addFiles(files, content, slot, readAt, missed));
   }
 
@@ -185,28 +166,17 @@ export class Packer {
     return slot;
   }
 
-  #addFiles(
-    files: readonly TreeEntry[],
-    { sha256, extras }: FilesRead,
-    slot: Slot,
-    readAt: number,
-    missed: Set<string>,
-  ): void {
-    const known = new Map(extras.map(([file, identity, fact]) => [file, { identity, fact }]));
-    let start = 0;
-    for (const [file, entry] of files.entries()) {
-      const { size } = entry.stamp;
-      const hash = sha256[file] ?? null;
-      if (hash === null) this.#miss(entry, missed);
-      else {
-        const { identity, fact } = known.get(file) ?? { identity: hash, fact: null };
-        const digest = this.#note(entry, { sha256: hash, identity, fact }, readAt);
-        if (!this.#has(digest)) {
-          this.#packed.add(digest);
-          this.#parts.push(size === 0 ? [] : this.#writer.addShared(slot, start, size, hash));
-        }
+  #addFiles(files: readonly TreeEntry[], read: FilesRead, slot: Slot, readAt: number, missed: Set<string>): void {
+    for (const { entry, content, start } of filesWith(files, read)) {
+      if (content === null) {
+        this.#miss(entry, missed);
+        continue;
       }
-      start += size;
+      const digest = this.#note(entry, content, readAt);
+      if (this.#has(digest)) continue;
+      const { size } = entry.stamp;
+      this.#packed.add(digest);
+      this.#parts.push(size === 0 ? [] : this.#writer.addShared(slot, start, size, content.sha256));
     }
     if (!this.#writer.keeps(slot)) this.#workers.slots.give(slot);
   }
@@ -245,7 +215,7 @@ export class Packer {
   #note(entry: TreeEntry, content: FileContent, readAt: number): Uint8Array {
     const row = this.#index.note(entry, content, readAt);
     this.contents.set(entry.path, row);
-    this.bytesDone += entry.stamp.size;
+    this.#bytesPacked += entry.stamp.size;
     return this.contents.table.digest(row);
   }
 

@@ -1,13 +1,15 @@
 import { resolve } from "node:path";
 import { formatSize } from "../format";
 import { requirePlace } from "./check-environment";
-import { type ContentPlace, chunkSize, FileChangedError, FileReading } from "./content";
+import type { ContentPlace } from "./content";
 import { Contents } from "./contents";
+import { FileHashing } from "./file-hashing";
 import { Pace } from "./pace";
 import { partsOf } from "./parts";
 import { defaultIndexFile, StatIndex } from "./stat-index";
 import { type Identified, identify, type Survey, type Surveyed, surveyOf } from "./summary";
-import { LazyThreadPool } from "./threads/pool";
+import { PackWorkers } from "./threads/pack-workers";
+import { LazyThreadPool, usualThreads } from "./threads/pool";
 import type { TreeEntry } from "./tree-entry";
 import type { CountedScan, ModelsMode, Scan, ScanRequest } from "./types";
 import { type Tree, walk } from "./walk";
@@ -36,8 +38,8 @@ interface Looked extends Pick<Scan, "bytesRead" | "remarks"> {
   readonly survey: Survey;
 }
 
-/** `contents`: whether what each file holds has to be known, also where nothing changed. */
-async function lookThrough(request: ScanRequest, contents: boolean): Promise<Looked> {
+/** `all`: whether what each file holds has to be known, also where nothing changed. */
+async function lookThrough(request: ScanRequest, all: boolean): Promise<Looked> {
   requirePlace(request.environment);
   const root = resolve(request.environment.root);
   const place: ContentPlace = { root, parts: partsOf(request.environment.layout) };
@@ -47,12 +49,12 @@ async function lookThrough(request: ScanRequest, contents: boolean): Promise<Loo
     const index = StatIndex.load(request.index ?? defaultIndexFile(root), place);
     const look = () => walk({ ...request, ...place, models: mode, threads: () => pool.start() });
     const first = await look();
-    const known = contents ? null : index.identified(first, mode);
+    const known = all ? null : index.identified(first, mode);
     if (known !== null) return answer({ ...place, mode, tree: first, identified: known, contents: null }, 0, []);
-    const { tree, reader } = await readAll({ first, look, index, place, mode, request });
-    const identified = index.identified(tree, mode) ?? identify({ ...place, mode, tree, contents: reader.contents });
+    const { tree, contents, bytesRead } = await readAll(first, { index, place, mode, look, pool, request });
+    const identified = index.identified(tree, mode) ?? identify({ ...place, mode, tree, contents });
     const remarks = saveIndex(index, tree, mode, identified);
-    return answer({ ...place, mode, tree, identified, contents: reader.contents }, reader.bytesRead, remarks);
+    return answer({ ...place, mode, tree, identified, contents }, bytesRead, remarks);
   } finally {
     await pool.close();
   }
@@ -63,38 +65,39 @@ function answer(seen: Surveyed, bytesRead: number, remarks: readonly string[]): 
   return { survey, bytesRead, remarks: [...survey.remarks, ...remarks] };
 }
 
+/** What is needed to look through an environment. */
+interface Tools {
+  readonly index: StatIndex;
+  readonly place: ContentPlace;
+  readonly mode: ModelsMode;
+  readonly look: () => Promise<Tree>;
+  readonly pool: LazyThreadPool;
+  readonly request: ScanRequest;
+}
+
+interface Contained extends Pick<Scan, "bytesRead"> {
+  readonly tree: Tree;
+  readonly contents: Contents;
+}
+
 /** Finds the content of every file of a tree that does not change meanwhile. */
-async function readAll({
-  first,
-  look,
-  index,
-  place,
-  mode,
-  request,
-}: {
-  first: Tree;
-  look: () => Promise<Tree>;
-  index: StatIndex;
-  place: ContentPlace;
-  mode: ModelsMode;
-  request: ScanRequest;
-}): Promise<{ tree: Tree; reader: ContentReader }> {
-  const reader = new ContentReader(index, place, request);
+async function readAll(first: Tree, { index, place, mode, look, pool, request }: Tools): Promise<Contained> {
+  const workers = new PackWorkers({ place, threads: usualThreads(), pool: () => pool.start() });
+  const contents = new Contents(index.table);
+  const describe = () => `read ${formatSize(hashing.bytesRead)}`;
+  const hashing: FileHashing = new FileHashing({ place, index, contents, workers, pace: new Pace(request), describe });
   for (let attempt = 1, tree = first; ; attempt++, tree = await look()) {
     await index.begin(tree);
-    const changed = await reader.read(hashedEntries(tree, mode));
-    if (changed.size === 0) return { tree, reader };
-    if (attempt < attempts) continue;
+    const files = hashedEntries(tree, mode);
+    const changed = await workers.until(request.signal, () => hashing.hashAll(files));
+    if (changed.size > 0 && attempt < attempts) continue;
+    const { bytesRead } = hashing;
+    if (changed.size === 0) return { tree, contents, bytesRead };
     const stays = ({ path }: TreeEntry) => !changed.has(path);
     const remark = `left out because they keep changing: ${[...changed].join(", ")}`;
-    return {
-      tree: {
-        entries: tree.entries.filter(stays),
-        models: tree.models.filter(stays),
-        remarks: [...tree.remarks, remark],
-      },
-      reader,
-    };
+    const { entries, models, remarks } = tree;
+    const kept = { entries: entries.filter(stays), models: models.filter(stays), remarks: [...remarks, remark] };
+    return { tree: kept, contents, bytesRead };
   }
 }
 
@@ -112,53 +115,5 @@ export function saveIndex(index: StatIndex, tree: Tree, mode: ModelsMode, identi
     return [];
   } catch (error) {
     return [`the index that makes the next scan quick could not be kept: ${(error as Error).message}`];
-  }
-}
-
-class ContentReader {
-  readonly contents: Contents;
-  bytesRead = 0;
-  readonly #index: StatIndex;
-  readonly #place: ContentPlace;
-  readonly #pace: Pace;
-  readonly #buffer = Buffer.allocUnsafe(chunkSize);
-
-  constructor(index: StatIndex, place: ContentPlace, watch: ScanRequest) {
-    this.#index = index;
-    this.contents = new Contents(index.table);
-    this.#place = place;
-    this.#pace = new Pace(watch);
-  }
-
-  /** Finds the content of each file; returns the paths of those that changed meanwhile. */
-  async read(entries: Iterable<TreeEntry>): Promise<ReadonlySet<string>> {
-    const changed = new Set<string>();
-    for (const entry of entries) {
-      const known = this.#index.find(entry);
-      if (known !== undefined) this.contents.set(entry.path, known);
-      else if (!(await this.#readFile(entry))) changed.add(entry.path);
-    }
-    return changed;
-  }
-
-  async #readFile(entry: TreeEntry): Promise<boolean> {
-    const readAt = Date.now();
-    try {
-      const reading = new FileReading(entry, this.#place);
-      try {
-        for (let chunk = reading.next(this.#buffer); chunk !== null; chunk = reading.next(this.#buffer)) {
-          this.bytesRead += chunk.length;
-          if (this.#pace.due) await this.#pace.rest(() => `read ${formatSize(this.bytesRead)}`);
-        }
-        this.contents.set(entry.path, this.#index.note(entry, reading.content, readAt));
-        return true;
-      } finally {
-        reading.close();
-      }
-    } catch (error) {
-      if (!(error instanceof FileChangedError)) throw error;
-      this.contents.delete(entry.path);
-      return false;
-    }
   }
 }

@@ -3,7 +3,8 @@ import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { hashOf, replaceFile } from "./cache-files";
 import { type ContentExtras, ContentTable } from "./contents";
 import { DigestTable, digestSize } from "./digest-table";
-import { EntryTable, recordSize } from "./entry-table";
+import { recordSize } from "./entry-record";
+import { EntryTable } from "./entry-table";
 import type { Identified } from "./summary";
 import type { ModelsMode } from "./types";
 

@@ -1,6 +1,8 @@
 import type { Watch } from "../waiting";
-import { EntryTable, EntryTableBuilder, mergeTables, type NewEntry, release, type TablePlace } from "./entry-table";
+import type { NewEntry, TablePlace } from "./entry-record";
+import { EntryTable } from "./entry-table";
 import { type FolderToWalk, FolderWalk, identityOf, look, type WalkedFolder, type WalkPlace } from "./folder-walk";
+import { endOf, mergeTables, type TableSlice, wholeOf } from "./merge-tables";
 import { formatCount, Pace } from "./pace";
 import { type Part, type Parts, partNames } from "./parts";
 import { compareBytes, foldersAbove } from "./paths";
@@ -64,9 +66,8 @@ class Walk {
     this.#pace.check(() => "scanning");
     // A part inside a folder that stays out, or inside another part, is a start of its own: it travels in any case.
     const parts = await Promise.all(partNames.map((part) => this.#walkPart(part)));
-    const tables = parts.map((piece) => (piece === null ? EntryTable.of([]) : this.#join(piece)));
-    const entries = mergeTables([...tables, this.#madeEntries(tables)]);
-    for (const table of tables) table.release();
+    const lists = parts.map((piece) => (piece === null ? [] : this.#slicesOf(piece)));
+    const entries = mergeTables([...lists, [wholeOf(this.#madeEntries(lists))]]);
     if (this.#credentials.length > 0) {
       this.#remarks.push(`left out because they hold credentials: ${shorten(this.#credentials)}`);
     }
@@ -98,33 +99,35 @@ class Walk {
     return { walked, rests: await Promise.all(rests) };
   }
 
-  /** Everything that was found below a folder, as one table. */
-  #join(piece: Piece): EntryTable {
-    const builder = new EntryTableBuilder(roomOf(piece));
-    const add = ({ walked, rests }: Piece): void => {
-      this.#remarks.push(...walked.remarks);
-      this.#credentials.push(...walked.credentials);
-      let from: TablePlace = { row: 0, text: 0, link: 0 };
-      for (const [number, { place }] of walked.rests.entries()) {
-        builder.addRows(walked.table, from, place);
-        const rest = rests[number];
-        if (rest !== undefined) add(rest);
-        from = place;
-      }
-      const { count, text, targets } = walked.table;
-      builder.addRows(walked.table, from, { row: count, text: text.length, link: targets.length });
-      release(walked.table);
-    };
-    add(piece);
-    return new EntryTable(builder.data());
+  /** Everything that was found below a folder, in the order of its paths. */
+  #slicesOf({ walked, rests }: Piece): readonly TableSlice[] {
+    this.#remarks.push(...walked.remarks);
+    this.#credentials.push(...walked.credentials);
+    const table = new EntryTable(walked.table);
+    const slices: TableSlice[] = [];
+    let from: TablePlace = { row: 0, text: 0, link: 0 };
+    for (const [number, { place }] of walked.rests.entries()) {
+      const rest = rests[number];
+      slices.push({ table, from, to: place }, ...(rest === undefined ? [] : this.#slicesOf(rest)));
+      from = place;
+    }
+    slices.push({ table, from, to: endOf(table), done: () => table.release() });
+    return slices;
   }
 
   /** The parts' own folders with those above them, and the person's own rules: what no walk through a part finds by itself. */
-  #madeEntries(tables: readonly EntryTable[]): EntryTable {
+  #madeEntries(lists: readonly (readonly TableSlice[])[]): EntryTable {
     const { root, parts, mode } = this.#place;
+    const tables = [...new Set(lists.flatMap((slices) => slices.map(({ table }) => table)))]
+      .filter(({ length }) => length > 0)
+      .map((table) => ({ table, first: table.path(0), last: table.path(table.length - 1) }));
+    const isFound = (path: string) =>
+      tables.some(({ table, first, last }) => {
+        return compareBytes(first, path) <= 0 && compareBytes(path, last) <= 0 && table.rowOf(path) >= 0;
+      });
     const made = new Map<string, NewEntry>();
     const add = (path: string, type: "file" | "directory", counts: boolean) => {
-      if (path === "" || made.has(path) || tables.some((table) => table.rowOf(path) >= 0)) return;
+      if (path === "" || made.has(path) || isFound(path)) return;
       const found = look(root, path, type === "directory");
       if (found === null || !(type === "directory" ? found.isDirectory() : found.isFile())) return;
       made.set(path, {
@@ -151,15 +154,6 @@ class Walk {
   #describe(more: number): string {
     return `scanned ${formatCount(this.#looked + more, "files")}`;
   }
-}
-
-function roomOf({ walked: { table }, rests }: Piece): { rows: number; text: number } {
-  const room = { rows: table.count, text: table.text.length };
-  for (const rest of rests.map(roomOf)) {
-    room.rows += rest.rows;
-    room.text += rest.text;
-  }
-  return room;
 }
 
 function shorten(paths: readonly string[]): string {

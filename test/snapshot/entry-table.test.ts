@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { EntryTable, mergeTables, newEntryOf } from "../../runtime/snapshot/entry-table";
+import { EntryTable, newEntryOf } from "../../runtime/snapshot/entry-table";
+import { endOf, mergeTables } from "../../runtime/snapshot/merge-tables";
 import { compareBytes } from "../../runtime/snapshot/paths";
 import { stampOf, type TreeEntry } from "../../runtime/snapshot/tree-entry";
 
@@ -60,9 +61,22 @@ test("tables are equal when their entries are, and not when any of them differs"
 
 test("merged tables are the table of all their entries", () => {
   fc.assert(
-    fc.property(entries, fc.array(fc.nat(3), { minLength: 40, maxLength: 40 }), (list, choice) => {
-      const tables = [0, 1, 2, 3].map((table) => tableOf(list.filter((_, row) => choice[row] === table)));
-      expect([...mergeTables(tables)]).toEqual(list);
+    fc.property(entries, fc.array(fc.nat(3), { minLength: 40, maxLength: 40 }), fc.nat(9), (list, choice, cut) => {
+      const done: number[] = [];
+      const lists = [0, 1, 2, 3].map((number) => {
+        const table = tableOf(list.filter((_, row) => choice[row] === number));
+        // Two slices of each.
+        const row = Math.min(cut, table.length);
+        const link = table.targets.length - [...table].slice(row).filter(({ type }) => type === "link").length;
+        const middle = { row, text: table.textOffset(row), link };
+        const [from, to] = [{ row: 0, text: 0, link: 0 }, endOf(table)];
+        return [
+          { table, from, to: middle, done: () => done.push(number) },
+          { table, from: middle, to, done: () => done.push(number) },
+        ];
+      });
+      expect([...mergeTables(lists)]).toEqual(list);
+      expect(done.sort()).toEqual([0, 0, 1, 1, 2, 2, 3, 3]);
     }),
   );
 });

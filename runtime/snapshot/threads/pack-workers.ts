@@ -81,9 +81,19 @@ export class PackWorkers {
     return done;
   }
 
-  /** Closes what was left open in this thread. */
-  close(): void {
-    this.#here.close();
+  /** Does some work with the workers, and gives it up when the signal says so or when it fails. */
+  async until<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    const stop = () => this.fail(signal?.reason);
+    signal?.addEventListener("abort", stop);
+    try {
+      return await work();
+    } catch (error) {
+      this.fail(error);
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", stop);
+      this.#here.close();
+    }
   }
 
   async #runHere<Name extends Work>(name: Name, request: RequestOf<Name>): Promise<ResultOf<Name>> {
