@@ -60,12 +60,18 @@ export function countingOf(entries: EntryTable): (row: number) => boolean {
   return (row) => (entries.type(row) === "directory" ? folders.has(entries.path(row)) : entries.counts(row));
 }
 
+/** A tree is asked for its identity, and then entry by entry. */
+const countedFoldersOf = new WeakMap<EntryTable, ReadonlySet<string>>();
+
 /**
  * A folder counts when something in it does, or when it is empty. One that only holds what does not count, such as byte
  * code or a log, comes and goes with that.
  */
 function countedFolders(entries: EntryTable): ReadonlySet<string> {
+  const known = countedFoldersOf.get(entries);
+  if (known !== undefined) return known;
   const counted = new Set<string>();
+  countedFoldersOf.set(entries, counted);
   let last = "";
   for (const [row, path] of entries.paths.entries()) {
     const isFolder = entries.type(row) === "directory";

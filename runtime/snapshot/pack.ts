@@ -61,13 +61,15 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   const parts = partsOf(request.environment.layout);
   const mode = request.models;
   const store = openStore(request.store, request.settings, request);
+  const look = () => walk({ ...request, root, parts, models: mode, threads: () => pool.start() });
+  // Threads walk while this one finds out what the store has.
+  const looking = look();
+  looking.catch(() => undefined); // It is awaited below, if nothing else fails before.
   const marked = await markedIn(store);
   const indexFile = request.index ?? defaultIndexFile(root);
   const known = await KnownContent.load(store, marked, `${indexFile}.content`, (text) => request.progress?.(text));
   const index = StatIndex.load(indexFile, { root, parts });
-
-  const look = () => walk({ ...request, root, parts, models: mode, threads: () => pool.start() });
-  const found = await look();
+  const found = await looking;
   await index.begin(found);
   const workers = new PackWorkers({ place: { root, parts }, threads: threadsOf(request), pool: () => pool.start() });
   const writer = new PackWriter(store, marked, workers);
