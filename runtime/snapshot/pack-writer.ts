@@ -103,6 +103,11 @@ export class PackWriter {
     for (const pack of this.#freePacks.splice(0)) pack.free();
   }
 
+  /** Ends when no pack is being stored any more, whether that went well or not. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#storing);
+  }
+
   #closeFrame(): void {
     if (this.#open === null) return;
     const { frame, slot } = this.#open;

@@ -60,7 +60,9 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   const root = resolve(request.environment.root);
   const parts = partsOf(request.environment.layout);
   const mode = request.models;
-  const store = openStore(request.store, request.settings, request);
+  const stop = new AbortController();
+  const signal = AbortSignal.any([stop.signal, ...(request.signal === undefined ? [] : [request.signal])]);
+  const store = openStore(request.store, request.settings, { ...request, signal });
   const look = () => walk({ ...request, root, parts, models: mode, threads: () => pool.start() });
   // Threads walk while this one finds out what the store has.
   const looking = look();
@@ -85,12 +87,18 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
     pace: new Pace(request),
     describe: () => `packed ${formatSize(packer.bytesDone)} of ${formatSize(total)}`,
   });
+  // Nothing goes on behind the back of who was told that it failed.
+  const giveUp = async (error: unknown): Promise<never> => {
+    stop.abort(error);
+    await writer.settled();
+    throw error;
+  };
   const tree = await unchangedOrThrow({ found, look, packer, mode }).catch((error) => {
     // What was read need not be read again when it is tried again.
     for (const remark of saveIndex(index, found, mode, null)) request.progress?.(remark);
-    throw error;
+    return giveUp(error);
   });
-  await writer.finish();
+  await writer.finish().catch(giveUp);
   // The manifest takes memory of its own.
   await pool.close();
 

@@ -14,6 +14,7 @@ import { S3Connection } from "./s3-connection";
 import { download } from "./s3-download";
 import { isUnexplained, type Operation, S3Error } from "./s3-failure";
 import { formatS3Location, parseS3Location } from "./s3-location";
+import { putWhole } from "./s3-put";
 import { uploadInParts } from "./s3-upload";
 import { completeSettings, type StoreSettings } from "./store-settings";
 
@@ -89,30 +90,12 @@ export class S3Store implements ObjectStore {
     const operation = this.#operation("write", key, "s3:PutObject");
     for (let number = 1; ; number += 1) {
       try {
+        const object = { connection: this.#connection, operation, target, attributes, pieces, size };
         if (inParts) {
-          const { part: partSize } = this.#sizes;
-          const connection = this.#connection;
           const { signal } = this.#watch;
-          await uploadInParts({
-            connection,
-            operation,
-            target,
-            attributes,
-            pieces,
-            size,
-            partSize,
-            signal,
-            report: this.#report,
-          });
+          await uploadInParts({ ...object, partSize: this.#sizes.part, signal, report: this.#report });
         } else {
-          await this.#connection.run({ ...operation, bytes: size }, ({ s3, options }) => {
-            const [only] = pieces;
-            const Body = pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces);
-            return s3.putObject(
-              { ...target, ...attributes, Body, ContentLength: size, ...checkOf(sha256), IfNoneMatch: "*" },
-              options,
-            );
-          });
+          await putWhole({ ...object, sha256 });
         }
         return true;
       } catch (error) {
@@ -296,14 +279,6 @@ export class S3Store implements ObjectStore {
 
 /** Each holds its object in memory. A connection of AWS's carries about 85 MB/s. */
 const mostParallelWrites = 8;
-/** What the server compares the bytes with that it got. */
-function checkOf(
-  sha256: string | undefined,
-): { readonly ChecksumSHA256: string } | { readonly ChecksumAlgorithm: "CRC32" } {
-  if (sha256 === undefined) return { ChecksumAlgorithm: "CRC32" };
-  return { ChecksumSHA256: Buffer.from(sha256, "hex").toString("base64") };
-}
-
 const keyForm = /^[a-z]+(\/[0-9a-f]+)*$/;
 /** Milliseconds after which a probe or an upload is no longer one under way. */
 const abandonedAfter = 24 * 3_600_000;

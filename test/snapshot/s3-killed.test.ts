@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { EnvironmentLocation } from "../../runtime/environment";
 import { type PackedSnapshot, pack, prune, restore } from "../../runtime/snapshot";
-import { buildEngine, type EngineProcess } from "../support/engine-process";
+import { waitFor } from "../../runtime/waiting";
+import { buildEngine, type EngineProcess, type StartedEngine } from "../support/engine-process";
 import { expectWholeStore, objectsOf, uploadsTo } from "../support/s3-contents";
 import { type Fault, type FaultyProxy, type Seen, startFaultyProxy } from "../support/s3-faults";
 import { type S3Server, s3Servers, startS3Server } from "../support/s3-servers";
@@ -19,6 +20,7 @@ const unseen: Death = (kill) => {
 };
 const seen: Death = (kill) => ({ kind: "first", act: async () => kill() });
 
+const isPack = ({ method, url }: Seen) => method === "PUT" && url.includes("/packs/");
 const isPart = ({ method, url }: Seen) => method === "PUT" && url.includes("partNumber") && !url.includes("probes");
 
 describe.each(s3Servers)("with a store on %s", (name) => {
@@ -33,7 +35,7 @@ describe.each(s3Servers)("with a store on %s", (name) => {
     engine = await buildEngine(folder.path);
     server = await startS3Server(name);
     proxy = await startFaultyProxy(server.endpoint);
-    // Cannot be compressed: enough for a pack that is written in parts.
+    // Cannot be compressed: enough for two packs, which are written at the same time.
     environment = makeEnvironment(at("env"), { "ComfyUI/noise.bin": randomBytes(17_500_000) });
   });
   afterAll(async () => {
@@ -53,19 +55,28 @@ describe.each(s3Servers)("with a store on %s", (name) => {
   };
 
   /** Packs in a process that dies at one of its requests, and tells whether it got that far. */
-  async function packAndDie(store: string, dies: (request: Seen) => boolean, death: Death): Promise<boolean> {
-    proxy.forget();
+  function packAndDie(
+    store: string,
+    dies: (request: Seen) => boolean,
+    death: Death,
+    tree: EnvironmentLocation = environment,
+  ): Promise<boolean> {
     const settings = { ...server.settings, endpoint: proxy.endpoint };
-    const engineRun = engine.startPack({ ...requestFor(store), settings });
+    return die(engine.startPack({ ...requestFor(store), environment: tree, settings }), dies, death);
+  }
+
+  /** Has a process die at one of its requests, and tells whether it got that far. */
+  async function die(run: StartedEngine, dies: (request: Seen) => boolean, death: Death): Promise<boolean> {
+    proxy.forget();
     let dead = false;
     proxy.plan = (request) => {
       // What it had sent before, and comes now.
       if (dead) return { kind: "reset" };
       if (!dies(request)) return undefined;
       dead = true;
-      return death(engineRun.kill);
+      return death(run.kill);
     };
-    const { killed, error } = await engineRun.outcome;
+    const { killed, error } = await run.outcome;
     proxy.plan = () => undefined;
     expect(error).toBeNull();
     expect(killed).toBe(dead);
@@ -100,17 +111,29 @@ describe.each(s3Servers)("with a store on %s", (name) => {
         expect(withoutTimes(describeTree(target, stays))).toEqual(withoutTimes(describeTree(environment.root, stays)));
       }
     }
-    // The probe, the listings, a pack in two parts, the identity's entry, and the manifest.
+    // The probe, the listings, two packs, the identity's entry, and the manifest.
     expect(kills).toBeGreaterThan(14);
+    // The probe's, which is all that is written in parts here.
     expect(uploads).toBeGreaterThan(0);
   });
 
-  test("what packs that were killed in the middle of an upload left does not pile up: a prune removes it", async () => {
+  test("what runs that were killed in the middle of a write left does not pile up: a prune removes it", async () => {
     const store = newStore();
+    const packs = async () => (await objectsOf(server, store)).filter(({ key }) => key.startsWith("packs/"));
+    const doomed = makeEnvironment(at("doomed"), { "ComfyUI/noise.bin": randomBytes(17_500_000) });
+    expect(await packAndDie(store, isPack, seen, doomed)).toBe(true);
+    const left = await waitFor({
+      what: "the pack whose sender is dead",
+      deadline: 20_000,
+      look: async () => (await packs())[0],
+    });
     for (const [parts, expected] of [1, 2].entries()) {
       let left = parts + 1;
       const lastPart = (request: Seen) => isPart(request) && --left === 0;
-      expect(await packAndDie(store, lastPart, seen)).toBe(true);
+      const settings = { ...server.settings, endpoint: proxy.endpoint };
+      // Larger than a manifest or a pack often is.
+      const request = { store, settings, key: `snapshots/${randomBytes(32).toString("hex")}`, size: 40_000_000 };
+      expect(await die(engine.startCreate(request), lastPart, seen)).toBe(true);
       expect(await uploadsTo(server, store)).toHaveLength(expected);
     }
     const packed = await pack(requestFor(store));
@@ -119,28 +142,40 @@ describe.each(s3Servers)("with a store on %s", (name) => {
     const young = await prune(request);
     expect(young.freed.abandoned).toEqual({ objects: 0, bytes: 0 });
     expect(await uploadsTo(server, store)).toHaveLength(2);
+    expect(await packs()).toContainEqual(left);
 
     // As if a day had passed; nothing packs now.
     const { freed } = await prune({ ...request, wait: 0 });
     expect(freed.abandoned.objects).toBeGreaterThanOrEqual(2);
-    expect(freed.abandoned.bytes).toBeGreaterThan(8_000_000);
+    expect(freed.abandoned.bytes).toBeGreaterThan(16_000_000);
     expect(await uploadsTo(server, store)).toEqual([]);
+    await waitFor({
+      what: "prunes to remove the pack that no snapshot needs; servers' times are of whole seconds",
+      deadline: 20_000,
+      look: async () => {
+        await prune({ ...request, wait: 1 });
+        return (await packs()).some(({ key }) => key === left.key) ? undefined : true;
+      },
+    });
     expect((await objectsOf(server, store)).filter(({ key }) => key.startsWith("probes/"))).toEqual([]);
     const { snapshots } = await expectWholeStore(server, store);
     expect(snapshots.map(({ reference }) => reference)).toEqual([packed.reference]);
   });
 
-  test("two processes that pack the same tree at once end their uploads at once, and give the same snapshot", async () => {
+  test("two processes that pack the same tree at once write each pack at once, and give the same snapshot", async () => {
     const store = newStore();
     const requests = [1, 2].map(() => ({
       ...requestFor(store),
       settings: { ...server.settings, endpoint: proxy.endpoint },
     }));
-    const together = meeting(2);
-    const ended: string[] = [];
+    const meetings = new Map<string, () => Promise<void>>();
+    const sent: string[] = [];
     proxy.plan = (request) => {
-      if (!isEnd(request)) return undefined;
-      ended.push(new URL(request.url, server.endpoint).pathname);
+      if (!isPack(request)) return undefined;
+      const { pathname } = new URL(request.url, server.endpoint);
+      sent.push(pathname);
+      const together = meetings.get(pathname) ?? meeting(2);
+      meetings.set(pathname, together);
       return { kind: "first", act: together };
     };
 
@@ -148,14 +183,15 @@ describe.each(s3Servers)("with a store on %s", (name) => {
 
     proxy.plan = () => undefined;
     expect(outcomes.map(({ error }) => error)).toEqual([null, null]);
-    expect(new Set(ended).size).toBe(1);
-    expect(ended.length).toBeGreaterThanOrEqual(2);
+    expect(meetings.size).toBe(2);
+    expect(sent.length).toBeGreaterThanOrEqual(4);
     const [one, other] = outcomes.map(({ result }) => result as PackedSnapshot);
     expect(one?.reference).toBe(other?.reference);
-    // One of them has written the pack, the other found it.
-    expect([one?.bytesStored, other?.bytesStored].filter((bytes) => bytes === 0)).toHaveLength(1);
+    // Each pack was written by one of them, and found by the other.
+    const packs = (await objectsOf(server, store)).filter(({ key }) => key.startsWith("packs/"));
+    expect(packs).toHaveLength(2);
+    expect((one?.bytesStored ?? 0) + (other?.bytesStored ?? 0)).toBe(packs.reduce((sum, { size }) => sum + size, 0));
     expect((await expectWholeStore(server, store)).snapshots).toHaveLength(1);
-    expect((await objectsOf(server, store)).filter(({ key }) => key.startsWith("packs/"))).toHaveLength(1);
     expect(await uploadsTo(server, store)).toEqual([]);
   });
 
@@ -166,8 +202,9 @@ describe.each(s3Servers)("with a store on %s", (name) => {
       return makeEnvironment(at(tree), files);
     });
     const settings = { ...server.settings, endpoint: proxy.endpoint };
-    const together = meeting(2);
-    proxy.plan = (request) => (isEnd(request) ? { kind: "first", act: together } : undefined);
+    // Both packs of either, none of which waits for another.
+    const together = meeting(4);
+    proxy.plan = (request) => (isPack(request) ? { kind: "first", act: together } : undefined);
 
     const outcomes = await Promise.all(
       roots.map((root) => engine.pack({ ...requestFor(store), environment: root, settings }, null)),
@@ -184,8 +221,6 @@ describe.each(s3Servers)("with a store on %s", (name) => {
     }
   });
 });
-
-const isEnd = ({ method, url }: Seen) => method === "POST" && url.includes("uploadId") && !url.includes("probes");
 
 /** Lets nobody pass until so many have come. */
 function meeting(count: number): () => Promise<void> {

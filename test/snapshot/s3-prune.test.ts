@@ -1,8 +1,9 @@
-import { randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { EnvironmentLocation } from "../../runtime/environment";
-import { type Pruning, pack, prune, restore } from "../../runtime/snapshot";
+import { listSnapshots, type Pruning, pack, prune, restore } from "../../runtime/snapshot";
+import { openStore } from "../../runtime/store";
 import { waitFor } from "../../runtime/waiting";
 import { expectWholeStore, objectsOf, uploadsTo } from "../support/s3-contents";
 import { type FaultyProxy, type Seen, startFaultyProxy } from "../support/s3-faults";
@@ -11,6 +12,7 @@ import { describeTree, makeEnvironment, temporaryFolder, withoutTimes, writeFile
 
 const isPart = ({ method, url }: Seen) => method === "PUT" && url.includes("partNumber") && !url.includes("probes");
 const isEntry = ({ method, url }: Seen) => method === "PUT" && url.includes("/ids/");
+const isManifest = ({ method, url }: Seen) => method === "PUT" && url.includes("/snapshots/");
 const isPack = ({ method, url }: Seen) => method === "PUT" && url.includes("/packs/");
 
 describe.each(s3Servers)("with a store on %s", (name) => {
@@ -53,7 +55,7 @@ describe.each(s3Servers)("with a store on %s", (name) => {
   };
 
   /** An environment that shares no file but empty ones with others. */
-  const environmentOf = (name: string, noise = 200_000) =>
+  const environmentOf = (name: string) =>
     makeEnvironment(at(name), {
       ...Object.fromEntries(
         [
@@ -66,7 +68,7 @@ describe.each(s3Servers)("with a store on %s", (name) => {
           ".cache/huggingface/hub/models--a/blobs/0f",
         ].map((path) => [path, `# ${path} of ${name}\n`]),
       ),
-      "ComfyUI/own.bin": randomBytes(noise),
+      "ComfyUI/own.bin": randomBytes(200_000),
     });
 
   /** A prune that waits next to nothing. Server times are of whole seconds: it is repeated until it has found what it is to find. */
@@ -122,6 +124,15 @@ describe.each(s3Servers)("with a store on %s", (name) => {
     const first = await pack(requestFor(environment));
     await pruneUntil("a second that is later than the first snapshot's", ({ kept }) => isPast(kept[0]?.storedAt));
     const newest = await pack(requestFor(other));
+    // Of two of the same second, either may be the newest.
+    await waitFor({
+      what: "a second that is later than the other snapshot's",
+      deadline: 20_000,
+      look: async () => {
+        const listed = await listSnapshots(store, undefined, server.settings);
+        return listed.every(({ storedAt }) => isPast(storedAt)) ? true : undefined;
+      },
+    });
     writeFiles(environment.root, { "ComfyUI/new.txt": "new" });
     let pruning: Pruning | undefined;
     const happened = once(isPack, async () => {
@@ -153,16 +164,39 @@ describe.each(s3Servers)("with a store on %s", (name) => {
     await expectRestored(packed.reference, environment);
   });
 
-  test("an upload that a prune with next to no wait ends under its packer is begun anew", async () => {
-    const environment = environmentOf("large", 17_500_000);
-    const happened = once(isPart, () => pruneUntil("an upload", ({ freed }) => freed.abandoned.objects > 0));
+  test("a pack of a run that failed, which a prune marks while it is packed again, is packed under another name", async () => {
+    const environment = environmentOf("kept");
+    proxy.plan = (seen) => (isManifest(seen) ? { kind: "answer", status: 403, code: "AccessDenied" } : undefined);
+    await expect(pack(requestFor(environment))).rejects.toThrow(/cannot write s3:.*\/snapshots\//);
+    const packs = async () => (await objectsOf(server, store)).filter(({ key }) => key.startsWith("packs/"));
+    expect(await packs()).toHaveLength(1);
+    const happened = once(isPack, () => pruneUntil("a mark", ({ marked }) => marked.packs > 0));
 
     const packed = await pack(requestFor(environment));
 
     expect(happened()).toBe(true);
-    expect(await uploadsTo(server, store)).toEqual([]);
-    await expectWholeStore(server, store);
+    expect(await packs()).toHaveLength(2);
+    await pruneUntil("the removal of the marked pack", ({ freed }) => freed.packs > 0);
+    expect(await packs()).toHaveLength(1);
+    expect((await expectWholeStore(server, store)).snapshots).toHaveLength(1);
     await expectRestored(packed.reference, environment);
+  });
+
+  test("an upload in parts that a prune with next to no wait ends under its writer is begun anew", async () => {
+    const { reference } = await pack(requestFor(environmentOf("kept")));
+    const content = randomBytes(17_500_000);
+    const name = hash("sha256", content);
+    const key = `packs/${name.slice(0, 2)}/${name}`;
+    const happened = once(isPart, () => pruneUntil("an upload", ({ freed }) => freed.abandoned.objects > 0));
+
+    const created = await openStore(store, { ...server.settings, endpoint: proxy.endpoint }).create(key, [content]);
+
+    expect(happened()).toBe(true);
+    expect(created).toBe(true);
+    expect(await uploadsTo(server, store)).toEqual([]);
+    expect(await objectsOf(server, store)).toContainEqual({ key, size: content.length });
+    const { snapshots } = await expectWholeStore(server, store);
+    expect(snapshots.map((snapshot) => snapshot.reference)).toEqual([reference]);
   });
 });
 

@@ -10,10 +10,12 @@ import { type Fault, type FaultyProxy, type Seen, startFaultyProxy } from "../su
 import { keys, type S3Server, s3Servers, startS3Server } from "../support/s3-servers";
 import { describeTree, makeEnvironment, temporaryFolder, withoutTimes } from "../support/trees";
 
-const isPart = ({ method, url }: Seen) => method === "PUT" && url.includes("partNumber") && !url.includes("probes");
+const isPackWrite = ({ method, url }: Seen) => method === "PUT" && url.includes("/packs/");
+const isEntryWrite = ({ method, url }: Seen) => method === "PUT" && url.includes("/ids/");
 const isPackRead = ({ method, url }: Seen) => method === "GET" && url.includes("/packs/");
 const isManifestWrite = ({ method, url }: Seen) => method === "PUT" && url.includes("/snapshots/");
 const slowDown: Fault = { kind: "answer", status: 503, code: "SlowDown" };
+const denied: Fault = { kind: "answer", status: 403, code: "AccessDenied" };
 const expired: Fault = { kind: "answer", status: 400, code: "ExpiredToken" };
 
 describe.each(s3Servers)("with a store on %s", (name) => {
@@ -28,7 +30,7 @@ describe.each(s3Servers)("with a store on %s", (name) => {
   });
   beforeEach(() => {
     folder = temporaryFolder();
-    // Cannot be compressed: enough for a pack that is written in parts.
+    // Cannot be compressed: enough for two packs, which are written at the same time.
     environment = makeEnvironment(at("env"), { "ComfyUI/noise.bin": randomBytes(17_500_000) });
     store = `s3://${server.bucket}/${randomBytes(6).toString("hex")}`;
     for (const name of Object.keys(process.env).filter((name) => name.startsWith("AWS_"))) vi.stubEnv(name, undefined);
@@ -85,13 +87,13 @@ describe.each(s3Servers)("with a store on %s", (name) => {
 
   test("a pack whose uploads are reset, cut, damaged and left unanswered stores the right bytes", async () => {
     const faults: readonly Fault[] = [
-      { kind: "cut-request", at: 1_000_000 },
+      { kind: "cut-request", at: 500_000 },
       { kind: "damage-request", at: 4_000_000 },
       { kind: "reset" },
       { kind: "lose-answer" },
       slowDown,
     ];
-    const left = inTurn(faults, isPart);
+    const left = inTurn(faults, isPackWrite);
 
     const { reference } = await packWith({ ...through(), retries: { attempts: 6, firstPause: 1, longestPause: 4 } });
 
@@ -102,12 +104,30 @@ describe.each(s3Servers)("with a store on %s", (name) => {
     expectRestored();
   });
 
-  test("a manifest whose write is lost on its way back is there once, and the pack knows it", async () => {
-    const left = inTurn([{ kind: "cut-request", at: 100 }, slowDown, { kind: "lose-answer" }], isManifestWrite);
+  test("an entry and a manifest whose writes are lost on their way back are there once, and the pack knows it", async () => {
+    const entries: Fault[] = [{ kind: "reset" }, slowDown, { kind: "lose-answer" }];
+    const manifests: Fault[] = [{ kind: "cut-request", at: 100 }, slowDown, { kind: "lose-answer" }];
+    proxy.plan = (seen) => {
+      if (isEntryWrite(seen)) return entries.shift();
+      return isManifestWrite(seen) ? manifests.shift() : undefined;
+    };
 
     const { reference } = await packWith(through());
 
-    expect(left()).toEqual([]);
+    expect([...entries, ...manifests]).toEqual([]);
+    expect((await expectWholeStore(server, store)).snapshots.map((each) => each.reference)).toEqual([reference]);
+    expect((await objectsOf(server, store)).filter(({ key }) => key.startsWith("ids/"))).toHaveLength(1);
+  });
+
+  test("a pack that never gets an answer to a write finds that what it wrote is there", async () => {
+    proxy.plan = (seen) =>
+      isPackWrite(seen) || isEntryWrite(seen) || isManifestWrite(seen) ? { kind: "lose-answer" } : undefined;
+
+    const { reference, bytesStored } = await packWith(through());
+
+    proxy.plan = () => undefined;
+    const packs = (await objectsOf(server, store)).filter(({ key }) => key.startsWith("packs/"));
+    expect(bytesStored).toBe(packs.reduce((sum, { size }) => sum + size, 0));
     expect((await expectWholeStore(server, store)).snapshots.map((each) => each.reference)).toEqual([reference]);
   });
 
@@ -139,14 +159,26 @@ describe.each(s3Servers)("with a store on %s", (name) => {
     expectRestored();
   });
 
+  const damage: Fault = { kind: "damage-request", at: 99 };
   test.each([
-    ["answers 503", slowDown, /cannot write part \d of 2 of s3:.*packs.*tried 4 times.*SlowDown/],
-    ["resets every connection", { kind: "reset" }, /cannot write part \d of 2 of s3:.*packs.*tried 4 times/],
-    ["gets damaged bodies", { kind: "damage-request", at: 99 }, /cannot write part \d of 2 of s3:.*packs/],
+    ["answers packs with 503", isPackWrite, slowDown, /cannot write s3:.*\/packs\/.*, tried 4 times in .*SlowDown/],
+    ["resets the connections of packs", isPackWrite, { kind: "reset" }, /cannot write s3:.*\/packs\/.*, tried 4 times/],
+    ["gets damaged packs", isPackWrite, damage, /cannot write s3:.*\/packs\/.*, tried 4 times in .*SHA256Mismatch/],
+    [
+      "may not be given packs",
+      isPackWrite,
+      denied,
+      /cannot write s3:.*\/packs\/.*need s3:PutObject on arn:.*\/packs\//,
+    ],
+    ["answers the entry with 503", isEntryWrite, slowDown, /cannot write s3:.*\/ids\/.*, tried 4 times in .*SlowDown/],
+    ["resets the entry's connections", isEntryWrite, { kind: "reset" }, /cannot write s3:.*\/ids\/.*, tried 4 times/],
+    ["answers the manifest with 503", isManifestWrite, slowDown, /cannot write s3:.*\/snapshots\/.*, tried 4 times/],
+    ["resets the manifest's", isManifestWrite, { kind: "reset" }, /cannot write s3:.*\/snapshots\/.*, tried 4 times/],
+    ["gets a damaged manifest", isManifestWrite, damage, /cannot write s3:.*\/snapshots\/.*, tried 4 times in .*/],
   ] as const)(
     "a pack to a server that %s for good fails with what it could not write, and leaves no snapshot",
-    async (_, fault, message) => {
-      proxy.plan = (seen) => (isPart(seen) ? fault : undefined);
+    async (_, fits, fault, message) => {
+      proxy.plan = (seen) => (fits(seen) ? fault : undefined);
 
       await expect(packWith(through())).rejects.toThrow(message);
 
@@ -156,6 +188,34 @@ describe.each(s3Servers)("with a store on %s", (name) => {
       expect((await expectWholeStore(server, store)).snapshots.map((each) => each.reference)).toEqual([reference]);
     },
   );
+
+  test("a pack that fails at one pack gives up the others that are on their way, before it says so", async () => {
+    let first: string | undefined;
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const held: Fault = {
+      kind: "first",
+      act: async () => {
+        await released;
+        throw new Error("reset on purpose");
+      },
+    };
+    proxy.plan = (seen) => {
+      if (!isPackWrite(seen)) return undefined;
+      first ??= seen.url;
+      return seen.url === first ? held : denied;
+    };
+
+    await expect(packWith(through())).rejects.toThrow(/cannot write s3:.*\/packs\/.*AccessDenied/);
+
+    // Whoever still waited would now try again.
+    release();
+    await packWith(server.settings);
+    expect(proxy.seen.filter(({ url }) => url === first)).toHaveLength(1);
+    expect((await expectWholeStore(server, store)).snapshots).toHaveLength(1);
+  });
 
   test.each([
     ["answers 503", slowDown, /cannot read s3:.*packs.*tried 4 times.*SlowDown/],
@@ -182,7 +242,7 @@ describe.each(s3Servers)("with a store on %s", (name) => {
   test("credentials that expire in the middle of a pack and of a restore are found anew where they were renewed", async () => {
     const { credentials: _, ...settings } = through();
     writeCredentials(keys);
-    for (const fits of [isPart, isManifestWrite]) {
+    for (const fits of [isPackWrite, isEntryWrite, isManifestWrite]) {
       const left = inTurn([expired], fits);
       const { reference } = await packWith(settings);
       expect(left()).toEqual([]);
@@ -199,8 +259,13 @@ describe.each(s3Servers)("with a store on %s", (name) => {
     }
   });
 
-  test("credentials that expire for good in the middle of a pack are an error that says what to do, and leave no snapshot", async () => {
-    for (const fits of [isPart, isManifestWrite]) {
+  test.each([
+    ["packs", isPackWrite],
+    ["ids", isEntryWrite],
+    ["snapshots", isManifestWrite],
+  ] as const)(
+    "credentials that expire for good once %s are written are an error that says what to do, and leave no snapshot",
+    async (folder, fits) => {
       let over = false;
       proxy.plan = (seen) => {
         over ||= fits(seen);
@@ -210,14 +275,15 @@ describe.each(s3Servers)("with a store on %s", (name) => {
       const error: unknown = await packWith(through()).catch((error) => error);
 
       proxy.plan = () => undefined;
-      expect((error as Error).message).toContain("the credentials have expired; sign in again");
+      expect((error as Error).message).toMatch(
+        new RegExp(`cannot write s3:.*/${folder}/.*; the credentials have expired; sign in again`),
+      );
       expect((error as Error).message).not.toContain(keys.secretAccessKey);
-      expect((await expectWholeStore(server, store)).snapshots).toEqual([]);
-    }
-    // What nobody could abort with expired credentials, a prune does.
-    await packWith(through());
-    expect((await expectWholeStore(server, store)).snapshots).toHaveLength(1);
-  });
+      await expectNoSnapshot();
+      await packWith(through());
+      expect((await expectWholeStore(server, store)).snapshots).toHaveLength(1);
+    },
+  );
 
   test("credentials that expire for good in the middle of a restore are an error, and leave nothing", async () => {
     const { reference } = await packWith(server.settings);

@@ -11,7 +11,7 @@ import {
   SnapshotNotFoundError,
   verify,
 } from "../../runtime/snapshot";
-import { type FaultyProxy, startFaultyProxy } from "../support/s3-faults";
+import { type FaultyProxy, type Seen, startFaultyProxy } from "../support/s3-faults";
 import { type S3Server, s3Servers, startS3Server } from "../support/s3-servers";
 import { describeTree, makeEnvironment, temporaryFolder, writeFiles } from "../support/trees";
 
@@ -33,6 +33,7 @@ describe.each(s3Servers)("with a store on %s", (name) => {
     server = await startS3Server(name);
     proxy = await startFaultyProxy(server.endpoint);
   });
+  afterEach(() => proxy.forget());
   afterAll(async () => {
     await proxy.stop();
     await server.stop();
@@ -91,6 +92,27 @@ describe.each(s3Servers)("with a store on %s", (name) => {
 
     expect(second.bytesStored).toBeLessThan(100_000);
     expect(await listSnapshots(store, undefined, settings())).toHaveLength(2);
+  });
+
+  test("packs that one that failed has stored are not sent again", async () => {
+    const environment = makeLargerEnvironment();
+    const store = newStore();
+    const isPut = (folder: string) => (seen: Seen) => seen.method === "PUT" && seen.url.includes(`/${folder}/`);
+    try {
+      proxy.plan = (seen) =>
+        isPut("snapshots")(seen) ? { kind: "answer", status: 403, code: "AccessDenied" } : undefined;
+      await expect(packTo(store, environment)).rejects.toThrow(/cannot write s3:.*\/snapshots\//);
+    } finally {
+      proxy.plan = () => undefined;
+    }
+    expect(proxy.seen.filter(isPut("packs"))).toHaveLength(2);
+    proxy.forget();
+
+    const { bytesStored } = await packTo(store, environment);
+
+    expect(bytesStored).toBe(0);
+    expect(proxy.seen.filter(isPut("packs"))).toEqual([]);
+    expect(await listSnapshots(store, undefined, settings())).toHaveLength(1);
   });
 
   test("a pack and a restore live through failing answers and broken connections", async () => {

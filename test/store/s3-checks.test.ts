@@ -44,7 +44,11 @@ describe.each(s3Servers)("%s", (name) => {
     expect(damaged).toBe(1);
     expect((await store.get(`packs/00/${sha256}`)).equals(content)).toBe(true);
     const wrong = "0".repeat(64);
-    await expect(store.create(`packs/00/${wrong}`, [content], wrong)).rejects.toThrow(/cannot write/);
+    // By the server, after it has got it: as often as it was sent.
+    await expect(store.create(`packs/00/${wrong}`, [content], wrong)).rejects.toThrow(
+      /cannot write s3:.*, tried 3 times in .*(XAmzContentSHA256Mismatch|BadDigest)/,
+    );
+    expect(proxy.seen.filter(({ method, url }) => method === "PUT" && url.includes(wrong))).toHaveLength(3);
     expect(await store.find(`packs/00/${wrong}`)).toBeNull();
     await proxy.stop();
   });

@@ -96,6 +96,44 @@ describe.each(s3Servers)("in front of %s", (name) => {
     expect(await store.create("packs/ab/ab", bytes("content"))).toBe(false);
   });
 
+  test("a write whose answers are all lost is known as its own by a look", async () => {
+    const store = newStore();
+    proxy.plan = (seen) => (isPut(seen) ? { kind: "lose-answer" } : undefined);
+
+    expect(await store.create("packs/ab/ab", bytes("content"))).toBe(true);
+
+    expect(proxy.seen.filter(isPut)).toHaveLength(1);
+  });
+
+  test("a large object that is there is not sent again", async () => {
+    const store = newStore();
+    const content = randomBytes(2 * MiB);
+    await store.create("packs/ab/ab", [content]);
+    proxy.forget();
+
+    expect(await store.create("packs/ab/ab", [content], sha256(content))).toBe(false);
+
+    expect(proxy.seen.map(({ method }) => method)).toEqual(["HEAD", "HEAD"]);
+  });
+
+  test.each([7, 3 * MiB])(
+    "a server that refuses what another wrote meanwhile by breaking the connection is understood: %d bytes",
+    async (size) => {
+      const store = newStore();
+      const content = randomBytes(size);
+      const Key = `${store.location.split("/").at(-1)}/packs/ab/ab`;
+      const refuse = async () => {
+        await server.client.putObject({ Bucket: server.bucket, Key, Body: content });
+        throw new Error("reset on purpose");
+      };
+      proxy.plan = (seen) => (isPut(seen) ? { kind: "first", act: refuse } : undefined);
+
+      expect(await store.create("packs/ab/ab", [content], sha256(content))).toBe(false);
+
+      expect(proxy.seen.filter(isPut)).toHaveLength(1);
+    },
+  );
+
   test("an upload whose last answer is lost is known as its own, and leaves no upload", async () => {
     const store = newStore({}, inParts);
     const content = randomBytes(11 * MiB);

@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 import type { PackRequest, PruneRequest, RestoreRequest } from "../../runtime/snapshot";
+import type { CreateRequest } from "./engine-program";
 
 /** Something that happens in the engine's process just before or after it calls one of Node.js's file functions. */
 export interface Incident {
@@ -80,7 +81,7 @@ require(bundle)[operation](request).then(
 export async function buildEngine(folder: string): Promise<EngineProcess> {
   const bundle = join(folder, "engine.cjs");
   await build({
-    entryPoints: [join(__dirname, "../../runtime/snapshot/index.ts")],
+    entryPoints: [join(__dirname, "engine-program.ts")],
     outfile: bundle,
     bundle: true,
     platform: "node",
@@ -124,6 +125,11 @@ export class EngineProcess {
     return this.#start("pack", request, null);
   }
 
+  /** Starts to write an object, which can be killed from outside. */
+  startCreate(request: CreateRequest): StartedEngine {
+    return this.#start("create", request, null);
+  }
+
   #run(
     operation: string,
     request: PackRequest | RestoreRequest | PruneRequest,
@@ -134,7 +140,7 @@ export class EngineProcess {
 
   #start(
     operation: string,
-    request: PackRequest | RestoreRequest | PruneRequest,
+    request: PackRequest | RestoreRequest | PruneRequest | CreateRequest,
     incident: Incident | null,
   ): StartedEngine {
     const [command = process.execPath, ...args] = [
