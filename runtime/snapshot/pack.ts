@@ -64,14 +64,25 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   const signal = AbortSignal.any([stop.signal, ...(request.signal === undefined ? [] : [request.signal])]);
   const store = openStore(request.store, request.settings, { ...request, signal });
   const look = () => walk({ ...request, root, parts, models: mode, threads: () => pool.start() });
-  // Threads walk while this one finds out what the store has.
-  const looking = look();
-  looking.catch(() => undefined); // It is awaited below, if nothing else fails before.
-  const marked = await markedIn(store);
   const indexFile = request.index ?? defaultIndexFile(root);
-  const known = await KnownContent.load(store, marked, `${indexFile}.content`, (text) => request.progress?.(text));
+  const lookAtStore = async () => {
+    const marked = await markedIn(store);
+    const known = await KnownContent.load(store, marked, `${indexFile}.content`, (text) => request.progress?.(text));
+    return { marked, known };
+  };
+  // Threads walk while this one finds out what the store has. Neither goes on when the other has failed.
+  const [walked, stored] = await Promise.allSettled([
+    look().catch((error) => {
+      stop.abort(error);
+      throw error;
+    }),
+    lookAtStore(),
+  ]);
+  if (walked.status === "rejected") throw walked.reason;
+  if (stored.status === "rejected") throw stored.reason;
+  const found = walked.value;
+  const { marked, known } = stored.value;
   const index = StatIndex.load(indexFile, { root, parts });
-  const found = await looking;
   await index.begin(found);
   const workers = new PackWorkers({ place: { root, parts }, threads: threadsOf(request), pool: () => pool.start() });
   const writer = new PackWriter(store, marked, workers);
