@@ -27,9 +27,9 @@ export async function unchangedOrThrow({
   mode: ModelsMode;
 }): Promise<Tree> {
   let tree = found;
-  let pending: Iterable<TreeEntry> = tree.entries;
+  let pending: EntryTable | null = null;
   for (let attempt = 1; ; attempt++) {
-    const missed = await packer.pack(pending);
+    const missed = await (pending === null ? packer.packTree(tree.entries) : packer.pack(pending));
     if (attempt === 1 && mode === "locked") await hashModels(tree.models, packer);
     const now = await look();
     const differing = await differences(tree, now, missed, packer, mode);

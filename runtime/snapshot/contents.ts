@@ -1,5 +1,7 @@
 import type { FileContent } from "./content";
 import { DigestTable } from "./digest-table";
+import type { EntryTable } from "./entry-table";
+import { PathCursor } from "./path-cursor";
 
 /** Contents of files, a row each, kept small: few say anything besides their hash. */
 export class ContentTable {
@@ -68,26 +70,49 @@ export class ContentTable {
 
 export type ContentExtras = readonly [row: number, identity: string | null, fact: string | null];
 
-/** What the files of a tree hold, by path. */
+/** What the files of a tree hold, by path: rows of a table of contents. */
 export class Contents {
-  readonly #rows = new Map<string, number>();
+  #cursor: PathCursor | null = null;
+  /** By row of the tree that is followed: the content's row, or -1. */
+  #rows = new Int32Array();
+  /** Of files that are not in it. */
+  readonly #others = new Map<string, number>();
 
   constructor(readonly table: ContentTable) {}
 
+  /** Keeps what is set from now on by the rows of a tree, which takes far less than by path. What was set before is forgotten. */
+  follow(entries: EntryTable): void {
+    this.#cursor = new PathCursor(entries);
+    this.#rows = new Int32Array(entries.length).fill(-1);
+    this.#others.clear();
+  }
+
   row(path: string): number | undefined {
-    return this.#rows.get(path);
+    const at = this.#cursor?.rowOf(path) ?? -1;
+    if (at < 0) return this.#others.get(path);
+    const row = this.#rows[at] ?? -1;
+    return row < 0 ? undefined : row;
   }
 
   get(path: string): FileContent | undefined {
-    const row = this.#rows.get(path);
+    const row = this.row(path);
     return row === undefined ? undefined : this.table.at(row);
   }
 
   set(path: string, row: number): void {
-    this.#rows.set(path, row);
+    const at = this.#cursor?.rowOf(path) ?? -1;
+    if (at < 0) this.#others.set(path, row);
+    else this.#rows[at] = row;
+  }
+
+  /** As {@link set}, by the row of the tree that is followed. */
+  setAt(at: number, row: number): void {
+    this.#rows[at] = row;
   }
 
   delete(path: string): void {
-    this.#rows.delete(path);
+    const at = this.#cursor?.rowOf(path) ?? -1;
+    if (at < 0) this.#others.delete(path);
+    else this.#rows[at] = -1;
   }
 }

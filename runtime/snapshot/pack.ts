@@ -68,7 +68,9 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   const lookAtStore = async () => {
     const marked = await markedIn(store);
     const known = await KnownContent.load(store, marked, `${indexFile}.content`, (text) => request.progress?.(text));
-    return { marked, known };
+    const index = StatIndex.load(indexFile, { root, parts });
+    index.preload();
+    return { marked, known, index };
   };
   // Threads walk while this one finds out what the store has. Neither goes on when the other has failed.
   const [walked, stored] = await Promise.allSettled([
@@ -81,8 +83,7 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   if (walked.status === "rejected") throw walked.reason;
   if (stored.status === "rejected") throw stored.reason;
   const found = walked.value;
-  const { marked, known } = stored.value;
-  const index = StatIndex.load(indexFile, { root, parts });
+  const { marked, known, index } = stored.value;
   await index.begin(found);
   const workers = new PackWorkers({ place: { root, parts }, threads: threadsOf(request), pool: () => pool.start() });
   const writer = new PackWriter(store, marked, workers);

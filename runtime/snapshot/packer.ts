@@ -1,6 +1,7 @@
 import { type ContentPlace, chunkSize, type FileContent } from "./content";
 import { Contents } from "./contents";
 import { DigestTable } from "./digest-table";
+import type { EntryTable } from "./entry-table";
 import { FileHashing } from "./file-hashing";
 import type { KnownContent } from "./known-content";
 import type { Pace } from "./pace";
@@ -71,6 +72,12 @@ export class Packer {
     return this.#bytesPacked + this.#hashing.bytesRead;
   }
 
+  /** Packs the tree that the index was turned to. Returns the paths of files that could not be read as the walk had found them. */
+  async packTree(entries: EntryTable): Promise<ReadonlySet<string>> {
+    this.contents.follow(entries);
+    return this.pack(this.#unpacked(entries));
+  }
+
   /** Packs files. Returns the paths of those that could not be read as the walk had found them. */
   async pack(entries: Iterable<TreeEntry>): Promise<ReadonlySet<string>> {
     const missed = new Set<string>();
@@ -114,6 +121,19 @@ export class Packer {
     const parts = packed < 0 ? this.#known.file(digest) : this.#parts[packed];
     if (parts === undefined) throw new Error(`${path} was not packed`);
     return Array.isArray(parts) ? parts : [parts as Part];
+  }
+
+  /** The files of which the store does not have what they hold. Of the others it is noted, without making an object of each. */
+  *#unpacked(entries: EntryTable): Generator<TreeEntry> {
+    void entries.paths; // All at once share their memory.
+    for (let row = 0; row < entries.length; row++) {
+      if (!entries.isFile(row)) continue;
+      const content = this.#index.rowAt(row);
+      if (content >= 0 && this.#has(this.contents.table.digest(content))) {
+        this.contents.setAt(row, content);
+        this.#bytesPacked += entries.size(row);
+      } else yield entries.entry(row);
+    }
   }
 
   /** True where it is known what the file holds, and the store has that. */

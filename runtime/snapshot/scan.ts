@@ -88,6 +88,7 @@ async function readAll(first: Tree, { index, place, mode, look, pool, request }:
   const hashing: FileHashing = new FileHashing({ place, index, contents, workers, pace: new Pace(request), describe });
   for (let attempt = 1, tree = first; ; attempt++, tree = await look()) {
     await index.begin(tree);
+    contents.follow(tree.entries);
     const files = hashedEntries(tree, mode);
     const changed = await workers.until(request.signal, () => hashing.hashAll(files));
     if (changed.size > 0 && attempt < attempts) continue;

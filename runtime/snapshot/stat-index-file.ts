@@ -61,7 +61,7 @@ export function writeIndex(
   file: string,
   place: string,
   { entries, models, table, rows, modelRows }: KeptTree,
-  identified: IndexHead["identified"],
+  as: Pick<IndexHead, "entries" | "models" | "identified">,
 ): void {
   const digests = new DigestTable();
   const extras: ContentExtras[] = [];
@@ -88,9 +88,7 @@ export function writeIndex(
   const head = encodeHead({
     format,
     place,
-    entries: entries.fingerprint(),
-    models: models.fingerprint(),
-    identified,
+    ...as,
     sha256: hashOf(body),
     sizes: {
       entries: { count: entries.length, text: entries.text.length },

@@ -5,6 +5,7 @@ import { userCacheFolder } from "./cache-files";
 import type { ContentPlace, FileContent } from "./content";
 import type { ContentTable } from "./contents";
 import { EntryTable, newEntryOf } from "./entry-table";
+import { PathCursor } from "./path-cursor";
 import { compareBytes } from "./paths";
 import {
   type IndexHead,
@@ -35,6 +36,11 @@ interface Known {
   readonly rows: Int32Array;
 }
 
+/** The tree that is being looked through. */
+interface Followed extends Known {
+  readonly cursor: PathCursor;
+}
+
 /**
  * Remembers what a tree looked like and what it held, so that a scan reads only what changed, and recognises a tree in which nothing
  * did. It is a cache: a missing or damaged file costs a full read.
@@ -46,12 +52,10 @@ export class StatIndex {
   /** Read when it is first wanted: a tree in which nothing changed is recognised without. */
   #read: KeptTree | undefined;
   /** The tree that is being looked through, and its models. */
-  #tree: Known | undefined;
-  #models: Known | undefined;
+  #tree: Followed | undefined;
+  #models: Followed | undefined;
   /** What was read of files that are not, or not so, in the tree. */
   readonly #others = new Map<string, { readonly row: number; readonly stamp: Stamp }>();
-  /** Where the last entry was found: they are mostly asked for in their order. */
-  #cursor = 0;
   #changed = false;
 
   private constructor(file: string, place: string) {
@@ -96,11 +100,21 @@ export class StatIndex {
     const other = this.#others.get(path);
     if (other !== undefined && sameStamp(other.stamp, stamp)) return other.row;
     for (const known of [this.#tree, this.#models]) {
-      const row = known === undefined ? -1 : this.#rowOf(known, path);
+      const row = known?.cursor.rowOf(path) ?? -1;
       const content = known?.rows[row] ?? -1;
       if (content >= 0 && known?.entries.hasStamp(row, stamp)) return content;
     }
     return undefined;
+  }
+
+  /** The same by the row of the tree that was turned to, or -1. */
+  rowAt(row: number): number {
+    return this.#tree?.rows[row] ?? -1;
+  }
+
+  /** Reads what was kept, which is otherwise done when it is first wanted. */
+  preload(): void {
+    void this.#kept;
   }
 
   /**
@@ -114,7 +128,7 @@ export class StatIndex {
     const trusted = ctimeOf(stamp) / 1_000_000n <= readAt - step;
     let noted = false;
     for (const known of [this.#tree, this.#models]) {
-      const place = known === undefined ? -1 : this.#rowOf(known, path);
+      const place = known?.cursor.rowOf(path) ?? -1;
       if (known === undefined || place < 0 || !known.entries.hasStamp(place, stamp)) continue;
       known.rows[place] = trusted ? row : -1;
       noted = true;
@@ -131,12 +145,16 @@ export class StatIndex {
   save(tree: Tree, mode: ModelsMode, identified: Identified | null): void {
     const { entries, rows, models, modelRows } = this.#turnTo(tree);
     const isWhole = isKnown(entries, rows) && (mode !== "locked" || isKnown(models, modelRows));
-    const as = identified === null || !isWhole ? null : { mode, as: identified };
+    const as = {
+      entries: entries.fingerprint(),
+      models: models.fingerprint(),
+      identified: identified === null || !isWhole ? null : { mode, as: identified },
+    };
     const same =
       !this.#changed &&
-      entries.fingerprint() === this.#head?.entries &&
-      models.fingerprint() === this.#head.models &&
-      JSON.stringify(as) === JSON.stringify(this.#head.identified);
+      as.entries === this.#head?.entries &&
+      as.models === this.#head.models &&
+      JSON.stringify(as.identified) === JSON.stringify(this.#head.identified);
     if (!same) writeIndex(this.#file, this.#place, { entries, rows, models, modelRows, table: this.table }, as);
   }
 
@@ -153,9 +171,8 @@ export class StatIndex {
     const rows = this.#carriedOver([before, modelsBefore], entries);
     const table = tableOf(models);
     const modelRows = this.#carriedOver([modelsBefore, before], table);
-    this.#tree = { entries, rows };
-    this.#models = { entries: table, rows: modelRows };
-    this.#cursor = 0;
+    this.#tree = { entries, rows, cursor: new PathCursor(entries) };
+    this.#models = { entries: table, rows: modelRows, cursor: new PathCursor(table) };
     return { entries, rows, models: table, modelRows };
   }
 
@@ -168,18 +185,6 @@ export class StatIndex {
       if (place >= 0 && to.hasStamp(place, stamp)) rows[place] = row;
     }
     return rows;
-  }
-
-  #rowOf({ entries }: Known, path: string): number {
-    // Between two files there are folders and links, which are not asked for.
-    for (let row = this.#cursor; row < Math.min(this.#cursor + 4, entries.length); row++) {
-      if (entries.path(row) !== path) continue;
-      this.#cursor = row;
-      return row;
-    }
-    const row = entries.rowOf(path);
-    if (row >= 0) this.#cursor = row;
-    return row;
   }
 }
 

@@ -40,7 +40,7 @@ afterEach(() => {
 const at = (...names: string[]) => join(folder.path, ...names);
 const mebibyte = 1024 * 1024;
 const compiled = join(packageRoot(), "dist", "runtime", "snapshot");
-const usualProgram = join(compiled, "threads", "main.js");
+const usualProgram = join(packageRoot(), "dist", "bundles", "snapshot-threads.js");
 /** Frames of which a task takes three at most, so that there are six tasks or more. */
 const manyTasks = (): FramedSnapshot => writeFramedSnapshot(at("store"), 18, mebibyte);
 

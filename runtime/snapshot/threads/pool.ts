@@ -17,8 +17,8 @@ const youngGeneration = 12;
 /** Threads that a pool has unless it is told otherwise: one for each processor. */
 export const usualThreads = () => Math.min(availableParallelism(), mostThreads);
 
-/** Compiled in any case: a thread does not go through what may translate the sources of the one that starts it. */
-const usualProgram = () => join(packageRoot(), "dist", "runtime", "snapshot", "threads", "main.js");
+/** Compiled in any case: a thread does not go through what may translate the sources of the one that starts it. One file, which loads quickly. */
+const usualProgram = () => join(packageRoot(), "dist", "bundles", "snapshot-threads.js");
 
 interface Task {
   readonly message: ToThread;
