@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { EnvironmentLocation } from "../environment";
 import type { StoreSettings } from "../store";
-import type { Watch } from "../waiting";
+import { type Watch, waitFor } from "../waiting";
 import type { RestoredEnvironment } from "./restored";
 
 export interface RestoreTask {
@@ -37,6 +37,9 @@ interface Pending {
   readonly progress: (message: string) => void;
 }
 
+/** Milliseconds in which a restore or scan that is given up ends; it looks far more often. */
+const closeDeadline = 10_000;
+
 /**
  * Restores and scans on a thread of their own: they read and write gigabytes synchronously, and the supervisor has to answer meanwhile.
  * One thread for all, so that instances which need the same snapshot at once share one restore.
@@ -60,8 +63,21 @@ export class Background {
     return this.pending.size > 0;
   }
 
+  /**
+   * Has what is under way given up, and ends the thread. Not in the middle of anything, if it can be helped: Node.js aborts the whole
+   * process when a thread, or one that it has started, is terminated at some moments of decompression.
+   */
   async close(): Promise<void> {
-    await this.worker?.terminate();
+    const { worker } = this;
+    if (worker === undefined) return;
+    for (const id of this.pending.keys()) worker.postMessage({ id, abort: true } satisfies ToBackground);
+    await waitFor({
+      what: "restores and scans to be given up",
+      deadline: closeDeadline,
+      interval: 20,
+      look: () => !this.busy || undefined,
+    }).catch(() => undefined);
+    await worker.terminate();
   }
 
   private run(task: BackgroundTask, { progress, signal }: Watch): Promise<unknown> {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -18,7 +18,7 @@ afterEach(async () => {
 });
 
 /** A pool whose threads run a program that has `port` and `answer(id, result)`. */
-function poolOf(program: string, size = 2): ThreadPool {
+function poolOf(program: string, size = 2, patience = 10_000): ThreadPool {
   const file = join(folder, "thread.js");
   writeFileSync(
     file,
@@ -26,7 +26,7 @@ function poolOf(program: string, size = 2): ThreadPool {
      const answer = (id, result) => port.postMessage({ id, result });
      ${program}`,
   );
-  pool = new ThreadPool({ size, program: file });
+  pool = new ThreadPool({ size, program: file, patience });
   return pool;
 }
 
@@ -90,8 +90,32 @@ test("a program that is not there is an error of every task", async () => {
   await expect(pool.run("echo", "x")).rejects.toThrow("a thread of the snapshot engine failed");
 });
 
-test("closing ends threads in the middle of a task", async () => {
-  const threads = poolOf(`port.on("message", () => { for (;;); });`);
+test("closing lets threads end what they have begun, and begins nothing more", async () => {
+  const done = join(folder, "done");
+  const threads = poolOf(
+    `const stop = require("node:worker_threads").workerData;
+     const { appendFileSync } = require("node:fs");
+     port.on("message", (message) => {
+       if (message === null) return port.close();
+       if (Atomics.load(stop, 0) !== 0) return;
+       answer(message.id, "begun");
+       // Until it is told to stop.
+       while (Atomics.load(stop, 0) === 0);
+       appendFileSync(${JSON.stringify(done)}, message.request);
+     });`,
+    1,
+  );
+  const tasks = ["a", "b", "c"].map((text) => threads.run("echo", text));
+  expect(await tasks[0]).toBe("begun");
+  await threads.close();
+  for (const outcome of await Promise.allSettled(tasks.slice(1))) {
+    expect(outcome).toMatchObject({ reason: { message: "the threads were ended" } });
+  }
+  expect(readFileSync(done, "utf8")).toBe("a");
+});
+
+test("closing terminates a thread that hangs", async () => {
+  const threads = poolOf(`port.on("message", () => { for (;;); });`, 2, 100);
   const task = threads.run("echo", "x");
   await threads.close();
   await expect(task).rejects.toThrow("the threads were ended");

@@ -6,6 +6,8 @@ import type { FromThread, RequestOf, ResultOf, TaskName, ThreadError, ToThread }
 
 /** Threads that are of use: with more, what one thread has to do for all of them is the limit. */
 const mostThreads = 8;
+/** Milliseconds that a thread has to end what it does, which is far less, before it is terminated. */
+const usualPatience = 10_000;
 /** Tasks that a thread has at a time: the next one is there when it has done the one before. */
 const tasksAhead = 2;
 
@@ -29,6 +31,7 @@ interface Task {
 
 interface Thread {
   readonly worker: Worker;
+  readonly ended: Promise<void>;
   /** Tasks that only this thread may do. */
   readonly own: Task[];
   readonly underWay: Map<number, Task>;
@@ -41,13 +44,18 @@ interface Thread {
 export class ThreadPool {
   readonly #threads: Thread[];
   readonly #waiting: Task[] = [];
+  readonly #patience: number;
+  /** Not zero once threads are to begin no further task. */
+  readonly #stop = new Int32Array(new SharedArrayBuffer(4));
   #failure: Error | null = null;
   #lastId = 0;
 
   constructor({
     size = usualThreads(),
     program = usualProgram(),
-  }: { readonly size?: number; readonly program?: string } = {}) {
+    patience = usualPatience,
+  }: { readonly size?: number; readonly program?: string; readonly patience?: number } = {}) {
+    this.#patience = patience;
     this.#threads = Array.from({ length: size }, () => this.#start(program));
   }
 
@@ -84,15 +92,31 @@ export class ThreadPool {
     return done as Promise<ResultOf<Name>>;
   }
 
-  /** Ends the threads, also in the middle of their tasks, which are rejected. */
+  /**
+   * Ends the threads and waits until they have. Tasks are rejected; those that were begun are done first, since Node.js aborts the whole
+   * process when a thread is terminated at some moments of compression (an assertion in `CompressionStream::Close`). Only a
+   * thread that hangs is terminated, after `patience` milliseconds.
+   */
   async close(): Promise<void> {
     this.#fail(new Error("the threads were ended"));
-    await Promise.all(this.#threads.map(({ worker }) => worker.terminate()));
+    Atomics.store(this.#stop, 0, 1);
+    await Promise.all(this.#threads.map((thread) => this.#end(thread)));
+  }
+
+  async #end({ worker, ended }: Thread): Promise<void> {
+    worker.postMessage(null);
+    const hangs = setTimeout(() => void worker.terminate(), this.#patience);
+    await ended;
+    clearTimeout(hangs);
   }
 
   #start(program: string): Thread {
-    const worker = new Worker(program, { resourceLimits: { maxYoungGenerationSizeMb: youngGeneration } });
-    const thread: Thread = { worker, own: [], underWay: new Map() };
+    const worker = new Worker(program, {
+      workerData: this.#stop,
+      resourceLimits: { maxYoungGenerationSizeMb: youngGeneration },
+    });
+    const ended = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
+    const thread: Thread = { worker, ended, own: [], underWay: new Map() };
     worker.on("message", (message: FromThread) => {
       const task = thread.underWay.get(message.id);
       if (task === undefined) return;

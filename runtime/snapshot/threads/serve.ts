@@ -1,11 +1,18 @@
-import { parentPort } from "node:worker_threads";
+import { parentPort, workerData } from "node:worker_threads";
 import { type FromThread, type TaskHandlers, type ThreadError, type ToThread, Transferred } from "./tasks";
 
 /** Makes this thread one that does the tasks of the {@link ThreadPool} that started it, one after the other. */
 export function serveTasks(handlers: TaskHandlers): void {
   if (parentPort === null) throw new Error(`${__filename} runs as a worker thread only`);
   const port = parentPort;
-  port.on("message", ({ id, name, request }: ToThread) => {
+  const stop = workerData as Int32Array;
+  port.on("message", (message: ToThread | null) => {
+    if (message === null) {
+      port.close();
+      return;
+    }
+    if (Atomics.load(stop, 0) !== 0) return;
+    const { id, name, request } = message;
     try {
       const answer = (handlers[name] as (request: unknown) => unknown)(request);
       const [result, buffers] = answer instanceof Transferred ? [answer.result, answer.buffers] : [answer, []];
