@@ -35,6 +35,7 @@ export class EntryTable implements Iterable<TreeEntry> {
   readonly #longs: BigInt64Array;
   readonly #integers: Int32Array;
   readonly #shorts: Uint16Array;
+  #fingerprint: string | undefined;
   #offsets: Int32Array | undefined;
   #paths: readonly string[] | undefined;
   #links: ReadonlyMap<number, string> | undefined;
@@ -70,9 +71,12 @@ export class EntryTable implements Iterable<TreeEntry> {
 
   /** SHA-256 of all of it, 64 hex digits: tables are equal when theirs are. */
   fingerprint(): string {
-    const sizes = [this.records.length, this.text.length];
-    const rest = JSON.stringify([sizes, this.targets]);
-    return createHash("sha256").update(rest).update(this.records).update(this.text).digest("hex");
+    if (this.#fingerprint === undefined) {
+      const sizes = [this.records.length, this.text.length];
+      const rest = JSON.stringify([sizes, this.targets]);
+      this.#fingerprint = createHash("sha256").update(rest).update(this.records).update(this.text).digest("hex");
+    }
+    return this.#fingerprint;
   }
 
   /** All paths, in order. */

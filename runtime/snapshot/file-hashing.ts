@@ -1,10 +1,11 @@
 import { type ContentPlace, chunkSize, FileChangedError, type FileContent, FileReading } from "./content";
 import type { Contents } from "./contents";
 import type { Pace } from "./pace";
-import { type PackUnit, PackUnits } from "./pack-units";
+import type { PackUnit } from "./pack-units";
+import { readInUnits } from "./read-in-units";
 import { filesRequest, filesWith } from "./small-files";
 import type { StatIndex } from "./stat-index";
-import { InOrder } from "./threads/in-order";
+import type { InOrder } from "./threads/in-order";
 import type { Slot } from "./threads/pack-memory";
 import type { PackWorkers } from "./threads/pack-workers";
 import type { TreeEntry } from "./tree-entry";
@@ -41,10 +42,7 @@ export class FileHashing {
 
   /** Returns false when the file is no longer as the walk found it. */
   async hash(entry: TreeEntry): Promise<boolean> {
-    const row = this.#index.find(entry);
-    if (row === undefined) return this.#note(entry, Date.now(), await this.#hashHere(entry));
-    this.#contents.set(entry.path, row);
-    return true;
+    return this.#isKnown(entry) || this.#note(entry, Date.now(), await this.#hashHere(entry));
   }
 
   /**
@@ -53,23 +51,21 @@ export class FileHashing {
    */
   async hashAll(entries: Iterable<TreeEntry>): Promise<ReadonlySet<string>> {
     const changed = new Set<string>();
-    const results = new InOrder(this.#workers.fail);
-    const units = new PackUnits();
-    for (const entry of entries) {
-      if (this.#pace.due) await this.#pace.rest(this.#describe);
-      const row = this.#index.find(entry);
-      if (row !== undefined) {
-        this.#contents.set(entry.path, row);
-        continue;
-      }
-      units.add(entry);
-      if (units.areMany) this.#workers.start();
-      if (!this.#workers.areStarted) continue;
-      for (const unit of units.takeComplete()) await this.#begin(unit, results, changed);
-    }
-    for (const unit of units.takeAll()) await this.#begin(unit, results, changed);
-    await Promise.race([results.done(), this.#workers.failure]);
+    await readInUnits(entries, {
+      workers: this.#workers,
+      pace: this.#pace,
+      describe: this.#describe,
+      isDone: (entry) => this.#isKnown(entry),
+      begin: (unit, results) => this.#begin(unit, results, changed),
+    });
     return changed;
+  }
+
+  /** True where nothing has touched a file since it was read; what it holds is then noted. */
+  #isKnown(entry: TreeEntry): boolean {
+    const row = this.#index.find(entry);
+    if (row !== undefined) this.#contents.set(entry.path, row);
+    return row !== undefined;
   }
 
   async #begin(unit: PackUnit, results: InOrder, changed: Set<string>): Promise<void> {

@@ -5,11 +5,12 @@ import type { EntryTable } from "./entry-table";
 import { FileHashing } from "./file-hashing";
 import type { KnownContent } from "./known-content";
 import type { Pace } from "./pace";
-import { type PackUnit, PackUnits } from "./pack-units";
+import type { PackUnit } from "./pack-units";
 import type { PackWriter, Part } from "./pack-writer";
+import { readInUnits } from "./read-in-units";
 import { filesRequest, filesWith } from "./small-files";
 import type { StatIndex } from "./stat-index";
-import { InOrder } from "./threads/in-order";
+import type { InOrder } from "./threads/in-order";
 import type { Slot } from "./threads/pack-memory";
 import type { ChunksRead, FilesRead } from "./threads/pack-tasks";
 import type { PackWorkers } from "./threads/pack-workers";
@@ -81,25 +82,21 @@ export class Packer {
   /** Packs files. Returns the paths of those that could not be read as the walk had found them. */
   async pack(entries: Iterable<TreeEntry>): Promise<ReadonlySet<string>> {
     const missed = new Set<string>();
-    const results = new InOrder(this.#workers.fail);
-    return this.#workers.until(this.#signal, async () => {
-      const units = new PackUnits();
-      for (const entry of entries) {
-        if (entry.type !== "file") continue;
-        if (this.#pace.due) await this.#pace.rest(this.#describe);
-        if (this.#isPacked(entry)) {
-          this.#bytesPacked += entry.stamp.size;
-          continue;
-        }
-        units.add(entry);
-        if (units.areMany) this.#workers.start();
-        if (!this.#workers.areStarted) continue;
-        for (const unit of units.takeComplete()) await this.#begin(unit, results, missed);
-      }
-      for (const unit of units.takeAll()) await this.#begin(unit, results, missed);
-      await Promise.race([results.done(), this.#workers.failure]);
-      return missed;
-    });
+    const isDone = (entry: TreeEntry) => {
+      const packed = this.#isPacked(entry);
+      if (packed) this.#bytesPacked += entry.stamp.size;
+      return packed;
+    };
+    await this.#workers.until(this.#signal, () =>
+      readInUnits(entries, {
+        workers: this.#workers,
+        pace: this.#pace,
+        describe: this.#describe,
+        isDone,
+        begin: (unit, results) => this.#begin(unit, results, missed),
+      }),
+    );
+    return missed;
   }
 
   /** Finds out a file's content without packing it. Returns false when it is no longer as the walk found it. */

@@ -1,5 +1,4 @@
-import { availableParallelism } from "node:os";
-import { ThreadPool } from "./threads/pool";
+import { ThreadPool, usualThreads } from "./threads/pool";
 import { type RestoreHandlers, RestoreWork } from "./threads/restore-work";
 import { type RequestOf, type ResultOf, Transferred } from "./threads/tasks";
 import { DamagedSnapshotError } from "./types";
@@ -14,8 +13,6 @@ export interface ThreadChoice {
 
 /** Milliseconds of work from which on a thread pays, which takes about 25 to start. */
 const worthThread = 80;
-/** With more, what the calling thread has to do for all of them is the limit. */
-const mostThreads = 8;
 
 /** Does the tasks of a restore: in threads where there is enough to do, which start at once, otherwise in the calling thread. Must be closed. */
 export class RestoreWorkers {
@@ -25,7 +22,7 @@ export class RestoreWorkers {
   /** `expected`: milliseconds that all tasks take one thread, roughly. */
   constructor(expected: number, { threads, program }: ThreadChoice) {
     const worth = expected < 2 * worthThread ? 0 : Math.floor(expected / worthThread);
-    const size = threads ?? Math.min(worth, availableParallelism(), mostThreads);
+    const size = threads ?? Math.min(worth, usualThreads());
     this.#pool = size === 0 ? null : new ThreadPool({ size, ...(program === undefined ? {} : { program }) });
     this.#own = size === 0 ? new RestoreWork() : null;
   }
@@ -55,7 +52,7 @@ export class RestoreWorkers {
     }
   }
 
-  /** Ends threads, also in the middle of a task. */
+  /** Ends threads, once they have ended what they have begun. */
   async close(): Promise<void> {
     this.#own?.close();
     await this.#pool?.close();

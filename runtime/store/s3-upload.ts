@@ -1,16 +1,9 @@
 import type { CompletedPart } from "@aws-sdk/client-s3";
-import type { S3Connection } from "./s3-connection";
-import { type Operation, S3Error } from "./s3-failure";
+import { S3Error } from "./s3-failure";
+import type { Put } from "./s3-put";
 
 /** An object that is to be written in parts. */
-export interface Upload {
-  readonly connection: S3Connection;
-  readonly operation: Operation;
-  readonly target: { readonly Bucket: string; readonly Key: string };
-  /** Encryption and metadata, as for a plain write. */
-  readonly attributes: object;
-  readonly pieces: readonly Uint8Array[];
-  readonly size: number;
+export interface Upload extends Omit<Put, "sha256"> {
   /** Bytes of a part at most. */
   readonly partSize: number;
   readonly signal: AbortSignal | undefined;

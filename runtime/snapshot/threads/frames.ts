@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import { closeSync, openSync, readSync } from "node:fs";
 import { type ZstdOptions, zstdDecompressSync } from "node:zlib";
+import { freeMemory } from "../free-memory";
 import { DamagedSnapshotError } from "../types";
 
 /** A zstd frame, where it begins in its pack, and what is in it; as a manifest's record says. */
@@ -52,9 +53,8 @@ export function contentOf(compressed: Uint8Array, frame: Frame, name: string): B
 
 /** Gives the memory of a frame's content back at once: the collector would let much of it gather. */
 export function release(content: Buffer): void {
-  const { buffer } = content;
   // Small ones lie in memory that they share with others.
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === roomFor(content.length).chunkSize) buffer.transfer(0);
+  if (content.buffer.byteLength === roomFor(content.length).chunkSize) freeMemory(content);
 }
 
 /** Reads ranges of packs one after the other. Keeps the pack that was read last open, and the memory for a range. Must be closed. */
