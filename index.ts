@@ -1,15 +1,26 @@
 export { ComfyUIProject, type ComfyUIProjectArgs } from "./components/comfyui-project";
 export { DevWorkstation, type DevWorkstationArgs } from "./components/dev-workstation";
 export type { Environment, EnvironmentArgs, WorkstationEnvironment } from "./components/environment";
+export { OnlineService } from "./components/online-service";
+export type {
+  DrainArgs,
+  GatewayArgs,
+  GatewayServiceArgs,
+  HealthArgs,
+  IngressArgs,
+  OnlineServiceArgs,
+  Workflow,
+} from "./components/online-service-args";
 export {
-  type DrainArgs,
-  type GatewayArgs,
-  type HealthArgs,
-  OnlineService,
-  type OnlineServiceArgs,
-  type Workflow,
-} from "./components/online-service";
-export { type LocalPlatform, type LocalPlatformArgs, local, type Platform } from "./components/platforms";
+  type KubernetesPlatform,
+  type KubernetesPlatformArgs,
+  kubernetes,
+  type LocalPlatform,
+  type LocalPlatformArgs,
+  local,
+  type Platform,
+} from "./components/platforms";
+export type { PodArgs, TolerationArgs } from "./components/pod";
 export { type FixedScaling, fixed, type Scaling } from "./components/scaling";
 export { Snapshot, type SnapshotArgs } from "./components/snapshot";
 export type { S3StoreArgs, SnapshotPin, Store, StoreAccess } from "./components/store";

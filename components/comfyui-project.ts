@@ -1,8 +1,9 @@
 import type * as pulumi from "@pulumi/pulumi";
 import { DevWorkstation, type DevWorkstationArgs } from "./dev-workstation";
 import type { Environment } from "./environment";
-import { OnlineService, type OnlineServiceArgs } from "./online-service";
-import type { Platform } from "./platforms";
+import { OnlineService } from "./online-service";
+import type { OnlineServiceArgs } from "./online-service-args";
+import type { LocalPlatform } from "./platforms";
 import type { Scaling } from "./scaling";
 import { sdk } from "./sdk";
 import { Snapshot, type SnapshotArgs } from "./snapshot";
@@ -11,7 +12,7 @@ import type { Store } from "./store";
 /** Arguments of {@link ComfyUIProject}. */
 export interface ComfyUIProjectArgs {
   /** Where workstation and service run. */
-  readonly platform: Platform;
+  readonly platform: LocalPlatform;
   /** The environment that the workstation works in. */
   readonly environment: Environment;
   /** Where snapshots are kept. */

@@ -2,14 +2,14 @@ import type * as pulumi from "@pulumi/pulumi";
 import type { Duration } from "../runtime/units";
 import { declare } from "./declarations";
 import { type Environment, environmentOf, type WorkstationEnvironment } from "./environment";
-import type { Platform } from "./platforms";
+import type { LocalPlatform } from "./platforms";
 import { owner, Workstation } from "./resources";
 import { sdk } from "./sdk";
 
 /** Arguments of {@link DevWorkstation}. */
 export interface DevWorkstationArgs {
   /** Where it runs. Changing it replaces the workstation. */
-  readonly platform: Platform;
+  readonly platform: LocalPlatform;
   /** The environment that it works in: its folder, or folder and layout. Changing it restarts ComfyUI. */
   readonly environment: Environment;
   /**

@@ -2,6 +2,10 @@ import type * as pulumi from "@pulumi/pulumi";
 import { gateway } from "./gateway";
 import { healthGate } from "./health-gate";
 import { instances } from "./instances";
+import { clusterHealthGate } from "./kubernetes/health-gate";
+import { clusterRelease } from "./kubernetes/release";
+import { clusterServiceClaim } from "./kubernetes/service-claim";
+import { clusterTrafficSwitch } from "./kubernetes/traffic-switch";
 import { release } from "./release";
 import { adapt } from "./resource";
 import { serviceClaim } from "./service-claim";
@@ -11,6 +15,10 @@ import { workstation } from "./workstation";
 
 /** What the serialised provider of each resource type calls, by the type's name. State refers to these names. */
 export const providers = {
+  ClusterHealthGate: adapt(clusterHealthGate),
+  ClusterRelease: adapt(clusterRelease),
+  ClusterServiceClaim: adapt(clusterServiceClaim),
+  ClusterTrafficSwitch: adapt(clusterTrafficSwitch),
   Gateway: adapt(gateway),
   HealthGate: adapt(healthGate),
   Instances: adapt(instances),

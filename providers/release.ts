@@ -2,11 +2,11 @@ import { resolve } from "node:path";
 import { z } from "zod";
 import type { ReleaseSpec, ServiceRecord } from "../runtime/supervisor";
 import { argumentsSchema, environmentVariablesSchema, ownerSchema } from "./declarations/common";
-import { healthSchema, pinProblems, readWorkflow, workflowSchema } from "./declarations/online-service";
+import { healthSchema, workflowSchema } from "./declarations/online-service";
 import { storeAccessSchema, storeSettings } from "./declarations/store";
 import { recordedService, serviceShape, supervisorOf } from "./local";
+import { checkRelease } from "./release-check";
 import { type ResourceDefinition, unchanged } from "./resource";
-import { isUnknown } from "./unknown";
 
 const schema = z.object({
   ...serviceShape,
@@ -39,18 +39,7 @@ export const release: ResourceDefinition<Inputs, Outputs> = {
     "environmentVariables",
     "health",
   ],
-  check: async (inputs) => {
-    if (isUnknown(inputs.health)) return { inputs, problems: [] };
-    const { smoke, ...health } = inputs.health;
-    const problems = isUnknown(inputs.snapshot) ? [] : await pinProblems(inputs.snapshot, inputs.store);
-    if (smoke === undefined || isUnknown(smoke)) return { inputs, problems };
-    try {
-      // The workflow itself is the input, not its path: editing the file is a new release.
-      return { inputs: { ...inputs, health: { ...health, smoke: readWorkflow(smoke) } }, problems };
-    } catch (error) {
-      return { inputs, problems: [...problems, { path: "health.smoke", reason: (error as Error).message }] };
-    }
-  },
+  check: (inputs) => checkRelease(inputs, { here: true }),
   live: async (id, state) => {
     // A platform that does not run is mended by its instances; one that has lost the release needs another.
     const service = recordedService(state);

@@ -1,4 +1,5 @@
 import type * as pulumi from "@pulumi/pulumi";
+import type { PodSettings } from "../../runtime/deployment";
 import { ComfyUIResource } from "./resource";
 
 export { owner } from "./resource";
@@ -60,5 +61,44 @@ export class SnapshotContent extends ComfyUIResource {
   declare readonly reference: pulumi.Output<string>;
   constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
     super("Snapshot", name, inputs, ["reference"], opts);
+  }
+}
+
+/** Claims the service's name in a cluster's namespace. First of a service's resources: its check speaks for all. */
+export class ClusterServiceClaim extends ComfyUIResource {
+  /** Name of the ConfigMap that has the programs of gateway and agent. */
+  declare readonly programs: pulumi.Output<string>;
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("ClusterServiceClaim", name, inputs, ["since", "programs"], opts);
+  }
+}
+
+/** What the pods of a release are made of; its id is the release's. */
+export class ClusterRelease extends ComfyUIResource {
+  declare readonly settings: pulumi.Output<PodSettings>;
+  declare readonly instance: pulumi.Output<string>;
+  declare readonly programs: pulumi.Output<string>;
+  declare readonly grace: pulumi.Output<number>;
+  declare readonly environmentVariables: pulumi.Output<Readonly<Record<string, string>>>;
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    const outputs = ["revision", "settings", "instance", "programs", "grace"];
+    super("ClusterRelease", name, { environmentVariables: {}, ...inputs }, outputs, {
+      ...opts,
+      additionalSecretOutputs: ["environmentVariables", "kubeconfig"],
+    });
+  }
+}
+
+/** Passes when the pods are proven; drains them when it goes. */
+export class ClusterHealthGate extends ComfyUIResource {
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("ClusterHealthGate", name, inputs, [], opts);
+  }
+}
+
+/** Points the gateway at a release. */
+export class ClusterTrafficSwitch extends ComfyUIResource {
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("ClusterTrafficSwitch", name, inputs, [], opts);
   }
 }

@@ -1,10 +1,17 @@
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
+import { ownerName as describeOwner, type Owner, sameOwner } from "../../runtime/deployment";
 import type { Layout } from "../../runtime/environment";
 import { defaultLayout } from "../../runtime/environment";
+import type { Cluster } from "../../runtime/kubernetes";
 import type { Problem } from "../../runtime/problems";
-import { isPortFree, type Owner } from "../../runtime/supervisor";
+import { isPortFree } from "../../runtime/supervisor";
+import { isUnknown } from "../unknown";
+import { clusterNameProblems, kubernetesSchema, lookAtCluster } from "./kubernetes";
+import { podSchema } from "./pod";
+
+export { describeOwner, sameOwner };
 
 /** A component as a program declares it: its plain arguments, what is not plain marked as known later. */
 export interface Declaration {
@@ -22,11 +29,14 @@ export interface Surroundings {
 
 export const ownerSchema = z.strictObject({ organization: z.string(), project: z.string(), stack: z.string() });
 
-export const platformSchema = z.discriminatedUnion(
-  "kind",
-  [z.strictObject({ kind: z.literal("local"), directory: z.string().min(1, "is empty: name a folder") })],
-  { error: 'is no known platform: use local({ directory: "…" })' },
-);
+const localSchema = z.strictObject({
+  kind: z.literal("local"),
+  directory: z.string().min(1, "is empty: name a folder"),
+});
+
+export const platformSchema = z.discriminatedUnion("kind", [localSchema, kubernetesSchema], {
+  error: 'is no known platform: use local({ directory: "…" }) or kubernetes({ namespace: "…" })',
+});
 
 export const portSchema = z.int().min(1, "is no port: use 1 to 65535").max(65535, "is no port: use 1 to 65535");
 
@@ -94,45 +104,53 @@ export function folderProblems(path: string, folder: string): readonly Problem[]
   }
 }
 
-export function sameOwner(a: Owner, b: Owner): boolean {
-  return a.organization === b.organization && a.project === b.project && a.stack === b.stack;
-}
-
-export const describeOwner = ({ organization, project, stack }: Owner): string => `${organization}/${project}/${stack}`;
-
-/** Other declarations of the same kind and name on the same local platform. */
+/** Other declarations of the same kind and name on the same platform. */
 function duplicateProblems(
   { kind, name }: Declaration,
-  directory: string,
+  place: string,
   { declarations }: Surroundings,
 ): readonly Problem[] {
   const alike = declarations.filter(
-    (other) => other.kind === kind && other.name === name && directoryOf(other) === resolve(directory),
+    (other) => other.kind === kind && other.name === name && placeOf(other)?.id === place,
   );
   if (alike.length < 2) return [];
   return [
     {
       path: "name",
-      reason: `${alike.length} components ${kind} ${JSON.stringify(name)} share the platform ${directory}: names on one platform differ`,
+      reason: `${alike.length} components ${kind} ${JSON.stringify(name)} share the platform ${place}: names on one platform differ`,
     },
   ];
 }
 
-/** The platform's folder and what it records under the declaration's name; and what is wrong with either, before anybody's rights. */
-export function lookAtPlatform<Recorded extends { readonly name: string }>(
+/** Where a declaration wants to be, and what is wrong with it before anybody's rights are looked at. */
+export async function lookAtPlatform<Recorded extends { readonly name: string }>(
   declaration: Declaration,
   surroundings: Surroundings,
   readRecords: (directory: string) => readonly Recorded[],
-): { readonly record: Recorded | undefined; readonly problems: readonly Problem[] } {
-  const directory = directoryOf(declaration);
-  if (directory === null) return { record: undefined, problems: nameProblems(declaration.name) };
+): Promise<{
+  /** What a local platform's folder records under the declaration's name. */
+  readonly record: Recorded | undefined;
+  /** The cluster of a Kubernetes platform, when it can be reached. */
+  readonly cluster: Cluster | null;
+  readonly problems: readonly Problem[];
+}> {
+  const place = placeOf(declaration);
+  if (place === null) return { record: undefined, cluster: null, problems: nameProblems(declaration.name) };
+  const { platform, id } = place;
+  const duplicates = duplicateProblems(declaration, id, surroundings);
+  if (platform.kind === "kubernetes") {
+    const own = podSchema.safeParse((declaration.arguments as { readonly pod?: unknown }).pod ?? {});
+    const { cluster, problems } = await lookAtCluster(platform, own.success ? own.data : {});
+    return {
+      record: undefined,
+      cluster,
+      problems: [...clusterNameProblems(declaration.name), ...problems, ...duplicates],
+    };
+  }
   return {
-    record: readRecords(directory).find(({ name }) => name === declaration.name),
-    problems: [
-      ...nameProblems(declaration.name),
-      ...folderProblems("platform.directory", directory),
-      ...duplicateProblems(declaration, directory, surroundings),
-    ],
+    record: readRecords(id).find(({ name }) => name === declaration.name),
+    cluster: null,
+    problems: [...nameProblems(declaration.name), ...folderProblems("platform.directory", id), ...duplicates],
   };
 }
 
@@ -147,7 +165,14 @@ export async function portProblems(
   return [{ path, reason: `${port.data} is taken by another program on this machine` }];
 }
 
-function directoryOf({ arguments: given }: Declaration): string | null {
+/** A declaration's platform and what tells it from others: its folder, or its cluster and namespace. Null when it is wrong itself. */
+function placeOf({
+  arguments: given,
+}: Declaration): { readonly platform: z.output<typeof platformSchema>; readonly id: string } | null {
   const parsed = z.object({ platform: platformSchema }).safeParse(given);
-  return parsed.success ? resolve(parsed.data.platform.directory) : null;
+  if (!parsed.success) return null;
+  const { platform } = parsed.data;
+  if (platform.kind === "local") return { platform, id: resolve(platform.directory) };
+  const { kubeconfig = "default kubeconfig", context = "current context", namespace } = platform;
+  return { platform, id: `${isUnknown(kubeconfig) ? "given kubeconfig" : kubeconfig} (${context})/${namespace}` };
 }

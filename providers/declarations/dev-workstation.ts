@@ -34,7 +34,7 @@ export async function lookAtDevWorkstation(
   surroundings: Surroundings,
 ): Promise<readonly Problem[]> {
   const given = declaration.arguments as z.input<typeof devWorkstationSchema>;
-  const platform = lookAtPlatform(declaration, surroundings, readWorkstationRecords);
+  const platform = await lookAtPlatform(declaration, surroundings, readWorkstationRecords);
   const { record } = platform;
   const problems: Problem[] = [...platform.problems, ...(await environmentProblems(given.environment))];
   if (record && !sameOwner(record.declaration.owner, surroundings.owner)) {

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { z } from "zod";
 import type { Problem } from "../../runtime/problems";
 import { parseReference, readHead } from "../../runtime/snapshot";
+import { isS3Location } from "../../runtime/store";
 import { readServiceRecords } from "../../runtime/supervisor";
 import { durationSchema, sizeSchema } from "../../runtime/units";
 import { isUnknown } from "../unknown";
@@ -18,6 +19,8 @@ import {
   type Surroundings,
   sameOwner,
 } from "./common";
+import { ownerProblems } from "./kubernetes";
+import { objectNameSchema, podSchema } from "./pod";
 import { type StoreAccess, storeAccessSchema, storeSettings } from "./store";
 
 /** ComfyUI's API format: node id → class and inputs. */
@@ -54,6 +57,26 @@ export const drainSchema = z.strictObject({
   onDeadline: z.enum(["keep", "stop"], 'is neither "keep" nor "stop"').default("keep"),
 });
 
+const annotationsSchema = z.record(z.string(), z.string());
+
+/** The Service in front of the gateway's pods. */
+export const gatewayServiceSchema = z.strictObject({
+  type: z
+    .enum(["ClusterIP", "NodePort", "LoadBalancer"], 'is none of "ClusterIP", "NodePort", "LoadBalancer"')
+    .default("ClusterIP"),
+  annotations: annotationsSchema.default({}),
+});
+
+export const ingressSchema = z.strictObject({
+  host: z.string().regex(/^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/, {
+    error: ({ input }) => `${JSON.stringify(input)} is no host name`,
+  }),
+  className: objectNameSchema.optional(),
+  /** Secret with the certificate; without one, the controller's own. */
+  tlsSecret: objectNameSchema.optional(),
+  annotations: annotationsSchema.default({}),
+});
+
 export const gatewaySchema = z.strictObject({
   port: portSchema.optional(),
   /** Keys are secret: their number is all that is looked at here. */
@@ -61,6 +84,8 @@ export const gatewaySchema = z.strictObject({
   maximumBodySize: sizeSchema.prefault("100 MiB"),
   resultRetention: durationSchema.prefault("1h"),
   maximumSpoolSize: sizeSchema.prefault("10 GiB"),
+  service: gatewayServiceSchema.optional(),
+  ingress: ingressSchema.optional(),
 });
 
 const referenceSchema = z.string().superRefine((text, context) => {
@@ -76,6 +101,7 @@ export const onlineServiceSchema = z.strictObject({
   snapshot: referenceSchema,
   store: storeAccessSchema.optional(),
   scaling: scalingSchema,
+  pod: podSchema.optional(),
   models: z.string().min(1).optional(),
   arguments: argumentsSchema.default([]),
   environmentVariables: environmentVariablesSchema.default({}),
@@ -109,9 +135,14 @@ export async function lookAtOnlineService(
   surroundings: Surroundings,
 ): Promise<readonly Problem[]> {
   const given = declaration.arguments as z.input<typeof onlineServiceSchema>;
-  const platform = lookAtPlatform(declaration, surroundings, readServiceRecords);
-  const { record } = platform;
+  const platform = await lookAtPlatform(declaration, surroundings, readServiceRecords);
+  const { record, cluster } = platform;
   const problems: Problem[] = [...platform.problems];
+  const here = given.platform?.kind !== "kubernetes";
+  if (cluster !== null) {
+    problems.push(...(await ownerProblems(cluster, declaration.name, surroundings.owner, given.takeover === true)));
+  }
+  problems.push(...platformArgumentProblems(given, here));
   if (record && !sameOwner(record.claim.owner, surroundings.owner) && given.takeover !== true) {
     const { owner, since } = record.claim;
     problems.push({
@@ -119,8 +150,8 @@ export async function lookAtOnlineService(
       reason: `service ${declaration.name} on this platform is owned by ${describeOwner(owner)} since ${since}; choose another name, or take it over with takeover: true`,
     });
   }
-  problems.push(...(await portProblems("gateway.port", given.gateway?.port, record?.gateway?.port)));
-  if (typeof given.models === "string" && !isUnknown(given.models) && !isFolder(given.models)) {
+  if (here) problems.push(...(await portProblems("gateway.port", given.gateway?.port, record?.gateway?.port)));
+  if (here && typeof given.models === "string" && !isUnknown(given.models) && !isFolder(given.models)) {
     problems.push({ path: "models", reason: `${resolve(given.models)} is no folder` });
   }
   if (typeof given.health?.smoke === "string" && !isUnknown(given.health.smoke)) {
@@ -136,20 +167,45 @@ export async function lookAtOnlineService(
     !isUnknown(given.snapshot)
   ) {
     const access = storeAccessSchema.safeParse(given.store ?? {});
-    if (access.success) problems.push(...(await pinProblems(given.snapshot, access.data)));
+    if (access.success) problems.push(...(await pinProblems(given.snapshot, access.data, { here })));
   }
   return problems;
 }
 
-/** A pinned snapshot has to be in its store, be what its digest says, and find its interpreter on this machine. */
-export async function pinProblems(reference: string, access: StoreAccess | undefined): Promise<readonly Problem[]> {
+/** Arguments that one kind of platform has and the other has not. */
+function platformArgumentProblems(given: z.input<typeof onlineServiceSchema>, here: boolean): readonly Problem[] {
+  const { pod, models, gateway } = given;
+  const onlyInCluster = (path: string) => ({ path, reason: "is for a service on kubernetes({ … })" });
+  if (here) {
+    return [
+      ...(pod === undefined ? [] : [onlyInCluster("pod")]),
+      ...(gateway?.ingress === undefined ? [] : [onlyInCluster("gateway.ingress")]),
+      ...(gateway?.service === undefined ? [] : [onlyInCluster("gateway.service")]),
+    ];
+  }
+  if (models === undefined) return [];
+  return [{ path: "models", reason: "is a folder of this machine, which pods do not reach: use pod.models, a claim" }];
+}
+
+/**
+ * A pinned snapshot has to be in its store, be what its digest says, and find its interpreter on this machine, if that is where its instances are;
+ * instances elsewhere need a store that they reach.
+ */
+export async function pinProblems(
+  reference: string,
+  access: StoreAccess | undefined,
+  instances: { readonly here: boolean },
+): Promise<readonly Problem[]> {
+  const problem = (reason: string) => [{ path: "snapshot", reason }];
   try {
+    if (!instances.here && !isS3Location(parseReference(reference).store)) {
+      return problem(`${reference} is in a folder of this machine, which pods do not reach: use a store in S3`);
+    }
     const { interpreter, summary } = await readHead(reference, storeSettings(access));
-    if (existsSync(interpreter)) return [];
-    const reason = `the snapshot's Python ${summary.python} is not on this machine: ${interpreter} is missing`;
-    return [{ path: "snapshot", reason }];
+    if (!instances.here || existsSync(interpreter)) return [];
+    return problem(`the snapshot's Python ${summary.python} is not on this machine: ${interpreter} is missing`);
   } catch (error) {
-    return [{ path: "snapshot", reason: (error as Error).message }];
+    return problem((error as Error).message);
   }
 }
 

@@ -1,7 +1,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
+import { Bell, pause } from "../bell";
 import { packageVersion } from "../package-root";
-import { Bell, pause } from "./bell";
 import { ControlServer } from "./control-server";
 import { removeIfEmpty, removeTree, temporaryOf, writeJson } from "./files";
 import { Folders } from "./folders";

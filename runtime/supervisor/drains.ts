@@ -1,7 +1,7 @@
+import { Bell, pause, untilAborted } from "../bell";
 import { formatDuration } from "../format";
 import type { GatewayInstanceStatus, GatewayStatus } from "../gateway/targets";
 import { longestBackOff } from "./back-off";
-import { Bell, pause, untilAborted } from "./bell";
 import type { GatewayProcess } from "./gateway-process";
 import type { Instance } from "./instance";
 import type { InstanceSet } from "./instance-set";

@@ -1,6 +1,6 @@
+import { pause } from "../bell";
 import { prove, saysPortInUse } from "../health";
 import type { Background } from "./background";
-import { pause } from "./bell";
 import { comfyuiStart } from "./comfyui-process";
 import type { InstanceFolders } from "./folders";
 import type { Outcome } from "./instance-fault";

@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
+import { Bell, pause } from "../bell";
 import { backOff, longestBackOff } from "./back-off";
 import type { Background } from "./background";
-import { Bell, pause } from "./bell";
 import { removeTree } from "./files";
 import type { InstanceFolders } from "./folders";
 import { evidenceOf, type Fault, faultOfExit, type Outcome } from "./instance-fault";

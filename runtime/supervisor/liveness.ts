@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
+import { pause } from "../bell";
 import { formatDuration } from "../format";
 import { ComfyUI } from "../health";
-import { pause } from "./bell";
 import { computed, type ProcessIdentity } from "./processes";
 
 /** Milliseconds without any sign of life after which a process is taken as hung. */

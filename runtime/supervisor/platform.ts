@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
+import { pause } from "../bell";
+import { ownerName, sameOwner } from "../deployment";
 import { Background } from "./background";
-import { pause } from "./bell";
 import { foldersIn, removeTree } from "./files";
 import type { Folders } from "./folders";
 import { type Journal, reasonOf } from "./journal";
@@ -17,7 +18,6 @@ import type {
 } from "./protocol";
 import { demandReadable } from "./readable";
 import { RefusedError } from "./refusal";
-import { ownerName, sameOwner } from "./releases";
 import { Serial } from "./serial";
 import { type ClaimRequest, Service } from "./service";
 import { readService, snapshotsOf } from "./service-record";

@@ -1,31 +1,22 @@
+import type { Claim, Evidence, Owner, Phase, Release, ServiceSettings } from "../deployment";
 import type { Layout, PluginRecord } from "../environment";
-import type { StoreSettings } from "../store";
+
+export type {
+  Claim,
+  Drain,
+  Evidence,
+  Owner,
+  Phase,
+  Refusal,
+  Release,
+  ReleaseEvent,
+  ReleaseEventName,
+  ReleaseSpec,
+  ServiceSettings,
+} from "../deployment";
 
 /** Grows when a request or an answer changes its meaning; a client and a supervisor of two protocols do not talk. */
 export const protocolVersion = 1;
-
-/** Who declared a service: a Pulumi stack. */
-export interface Owner {
-  readonly organization: string;
-  readonly project: string;
-  readonly stack: string;
-}
-
-export interface Claim {
-  readonly owner: Owner;
-  /** ISO 8601. */
-  readonly since: string;
-}
-
-/** What may change while a service runs, without a rotation. Read anew at each use. */
-export interface ServiceSettings {
-  readonly drain: {
-    /** Milliseconds that an instance gets to empty its queue. */
-    readonly deadline: number;
-    /** `keep`: the instance stays and the drain is reported as refused; `stop`: it is ended. */
-    readonly onDeadline: "keep" | "stop";
-  };
-}
 
 export interface GatewayDeclaration {
   /** A loopback port, or null for one that is chosen once and remembered. */
@@ -34,99 +25,6 @@ export interface GatewayDeclaration {
   readonly maximumBodySize: number;
   readonly resultRetention: number;
   readonly maximumSpoolSize: number;
-}
-
-/** What the instances of a release start with. Two releases with equal specs are interchangeable. */
-export interface ReleaseSpec {
-  /** `<store>#sha256:<manifest digest>`, the store an absolute path or `s3://bucket/prefix`. */
-  readonly snapshot: string;
-  /** What a store in S3 needs to be told. Credentials are what the AWS SDK finds in the supervisor's process. */
-  readonly store?: Pick<StoreSettings, "region" | "endpoint" | "pathStyle" | "kmsKeyId">;
-  /** Folder with the model files, or null for the one that the manifest recorded. */
-  readonly models: string | null;
-  /** Further command-line arguments of ComfyUI. */
-  readonly arguments: readonly string[];
-  readonly environmentVariables: Readonly<Record<string, string>>;
-  readonly health: {
-    /** Milliseconds that a process gets to listen, which it does after every plugin was imported. */
-    readonly startTimeout: number;
-    /** Milliseconds for which an instance must keep what proves it. */
-    readonly stableFor: number;
-    /** A workflow in ComfyUI's API format which must run to a result, or null. */
-    readonly smoke: Readonly<Record<string, unknown>> | null;
-    /** Milliseconds that the smoke workflow gets. */
-    readonly smokeTimeout: number;
-    /** Plugins that may fail to load. */
-    readonly acceptFailing: readonly string[];
-  };
-}
-
-export type ReleaseEventName =
-  | "created"
-  | "started"
-  | "proven"
-  | "failed"
-  | "serving"
-  | "draining"
-  | "drained"
-  | "removed"
-  | "abandoned";
-
-export interface ReleaseEvent {
-  readonly event: ReleaseEventName;
-  /** ISO 8601. */
-  readonly at: string;
-  /** What a person should know, for example the reason of a failure. */
-  readonly detail?: string;
-}
-
-export interface Release {
-  /** `r<revision>-<random>`. */
-  readonly id: string;
-  readonly revision: number;
-  readonly owner: Owner;
-  /** SHA-256 over the canonical JSON of the spec. */
-  readonly specHash: string;
-  readonly spec: ReleaseSpec;
-  /** How many instances are wanted. Zero after a failed gate. */
-  readonly count: number;
-  /** The draining of instances that are no longer wanted, while there is one. */
-  readonly drain: Drain | null;
-  readonly events: readonly ReleaseEvent[];
-}
-
-/** How the instances that have to go finish their work; asking again after a refusal starts a fresh deadline. */
-export interface Drain {
-  /** ISO 8601. */
-  readonly startedAt: string;
-  /** By the service's settings as they are now. ISO 8601. */
-  readonly deadlineAt: string;
-  /** Set when the deadline passed under the policy `keep`: the instances stay until they are asked to go again. */
-  readonly refused: Refusal | null;
-}
-
-export type Phase =
-  | "waiting"
-  | "restoring"
-  | "booting"
-  | "importing"
-  | "smoke"
-  | "stabilizing"
-  | "proven"
-  | "draining"
-  | "stopping"
-  | "failed";
-
-/** Why something is not as it should be, for a person to act on. */
-export interface Evidence {
-  readonly instance: string;
-  readonly phase: Phase;
-  readonly reason: string;
-  readonly plugin?: string;
-  readonly traceback?: string;
-  readonly exit?: { readonly code: number | null; readonly signal: string | null };
-  /** The last lines of its output. */
-  readonly logTail: readonly string[];
 }
 
 export interface InstanceStatus {
@@ -214,20 +112,4 @@ export interface PlatformState {
   readonly about: SupervisorAbout;
   readonly services: readonly ServiceState[];
   readonly workstations: readonly WorkstationState[];
-}
-
-/** What the supervisor answers when it refuses; the client throws it as a `SupervisorError`. */
-export interface Refusal {
-  readonly code:
-    | "not-found"
-    | "owned-by-another"
-    | "superseded"
-    | "invalid"
-    | "still-serving"
-    | "not-proven"
-    | "port-taken"
-    | "drain-deadline"
-    | "internal";
-  readonly message: string;
-  readonly details?: unknown;
 }

@@ -1,3 +1,4 @@
+import type { DeploymentRecord, RecordedRelease } from "../deployment";
 import type { PluginRecord } from "../environment";
 import { foldersIn } from "./files";
 import { Folders } from "./folders";
@@ -28,20 +29,14 @@ export interface WorkstationRecord {
 }
 
 /** `service.json`. */
-export interface StoredService {
+export interface StoredService extends DeploymentRecord<StoredRelease> {
   readonly format: 1;
-  readonly claim: Claim;
-  readonly settings: ServiceSettings;
-  readonly revision: number;
   readonly serving: string | null;
   readonly gateway: { readonly port: number; readonly declaration: GatewayDeclaration } | null;
-  readonly releases: readonly StoredRelease[];
 }
 
 /** A release with what only the supervisor needs to know. */
-export interface StoredRelease extends Release {
-  /** Whether its count was ever set: somebody knows it by its id. */
-  readonly confirmed: boolean;
+export interface StoredRelease extends RecordedRelease {
   /** When its drain began, on a clock that does not jump. Null without a drain; absent in records of before it was kept. */
   readonly drainBegan?: Moment | null;
 }

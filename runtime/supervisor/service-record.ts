@@ -1,8 +1,8 @@
 import { z } from "zod";
+import { isOver } from "../deployment";
 import { readJson, writeJson } from "./files";
 import type { ServiceFolders } from "./folders";
 import type { StoredService } from "./records";
-import { isOver } from "./releases";
 import { gatewaySchema, ownerSchema, settingsSchema, specSchema } from "./requests";
 
 const event = z.object({ event: z.string(), at: z.string(), detail: z.string().optional() });

@@ -1,7 +1,7 @@
+import { ownerName } from "../deployment";
 import type { Claim, Owner } from "./protocol";
 import type { StoredRelease } from "./records";
 import { RefusedError } from "./refusal";
-import { ownerName } from "./releases";
 
 /** Why a service refuses what it is asked for, each with what would be right. */
 export const serviceRefusals = (service: string) => ({

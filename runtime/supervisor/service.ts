@@ -1,3 +1,4 @@
+import { hasServed, isOver, lastOf, recordRelease, sameOwner, withCount, withEvent, withRelease } from "../deployment";
 import type { Background } from "./background";
 import { deployerToken } from "./deployer-token";
 import { Drains } from "./drains";
@@ -19,7 +20,6 @@ import type {
   ServiceState,
 } from "./protocol";
 import { publicRelease, type StoredRelease, type StoredService } from "./records";
-import { hasServed, isOver, lastOf, recordRelease, sameOwner, withCount, withEvent, withRelease } from "./releases";
 import { ServiceGateway } from "./service-gateway";
 import { snapshotsOf, writeService } from "./service-record";
 import { serviceRefusals } from "./service-refusals";

@@ -1,8 +1,8 @@
+import { Bell, pause, untilAborted } from "../bell";
 import { formatDuration } from "../format";
 import { parseStartupLog } from "../health";
 import { backOff, longestBackOff } from "./back-off";
 import type { Background } from "./background";
-import { Bell, pause, untilAborted } from "./bell";
 import { removeTree } from "./files";
 import type { WorkstationFolders } from "./folders";
 import { type Journal, reasonOf } from "./journal";

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
-import { hashes } from "../../components/online-service";
+import { hashes } from "../../components/api-keys";
 import { fixed, local, OnlineService } from "../../index";
 import { waitFor } from "../../runtime/waiting";
 import { recordDeclarations, secret, valueIn } from "../support/recording-mocks";

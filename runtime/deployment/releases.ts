@@ -1,6 +1,6 @@
 import { createHash, randomInt } from "node:crypto";
-import type { Owner, ReleaseEventName, ReleaseSpec } from "./protocol";
-import type { StoredRelease, StoredService } from "./records";
+import type { DeploymentRecord, RecordedRelease } from "./record";
+import type { Owner, ReleaseEventName, ReleaseSpec } from "./types";
 
 /** How many releases a service remembers. */
 const mostRemembered = 200;
@@ -21,20 +21,25 @@ export function ownerName({ organization, project, stack }: Owner): string {
 }
 
 /** Whether nobody has asked for anything of a release since it was recorded: its creator may have been killed before hearing of it. */
-export function isUnconfirmed({ confirmed, events }: StoredRelease): boolean {
+export function isUnconfirmed({ confirmed, events }: RecordedRelease): boolean {
   return !confirmed && events.every(({ event }) => event === "created");
 }
 
-export function hasServed({ events }: StoredRelease): boolean {
+export function hasServed({ events }: RecordedRelease): boolean {
   return events.some(({ event }) => event === "serving");
 }
 
 /** Whether a release will never have instances again. */
-export function isOver({ events }: StoredRelease): boolean {
+export function isOver({ events }: RecordedRelease): boolean {
   return events.some(({ event }) => event === "removed" || event === "abandoned");
 }
 
-export function withEvent(release: StoredRelease, event: ReleaseEventName, at: string, detail?: string): StoredRelease {
+export function withEvent<R extends RecordedRelease>(
+  release: R,
+  event: ReleaseEventName,
+  at: string,
+  detail?: string,
+): R {
   const changed = {
     ...release,
     events: [...release.events, { event, at, ...(detail === undefined ? {} : { detail }) }],
@@ -43,12 +48,13 @@ export function withEvent(release: StoredRelease, event: ReleaseEventName, at: s
 }
 
 /** A release that is over is history; its smoke workflow, the one large part of it, would be written again with every change. */
-function withoutSmoke({ spec, ...release }: StoredRelease): StoredRelease {
+function withoutSmoke<R extends RecordedRelease>(release: R): R {
+  const { spec } = release;
   return { ...release, spec: { ...spec, health: { ...spec.health, smoke: null } } };
 }
 
 /** The last of these events that a release has, or null. */
-export function lastOf({ events }: StoredRelease, names: readonly ReleaseEventName[]): ReleaseEventName | null {
+export function lastOf({ events }: RecordedRelease, names: readonly ReleaseEventName[]): ReleaseEventName | null {
   return events.findLast(({ event }) => names.includes(event))?.event ?? null;
 }
 
@@ -61,13 +67,13 @@ export interface Present {
 }
 
 /** A release that somebody wants so many instances of. */
-export function withCount(release: StoredRelease, count: number, present: Present, at: string): StoredRelease {
+export function withCount<R extends RecordedRelease>(release: R, count: number, present: Present, at: string): R {
   const starts = count > 0 && present.wanted === 0 && release.events.at(-1)?.event !== "started";
   const stopsServing = count === 0 && lastOf(release, ["serving", "draining", "drained"]) === "serving";
   // Nobody's work is on the instances of a release that never served.
   const drains = hasServed(release) && (count < present.wanted || present.anyLeaving);
   const goesOn = release.drain !== null && release.drain.refused === null;
-  let changed: StoredRelease = { ...release, count, confirmed: true };
+  let changed: R = { ...release, count, confirmed: true };
   if (starts) changed = withEvent(changed, "started", at);
   if (stopsServing) changed = withEvent(changed, "draining", at);
   if (drains && !goesOn) changed = { ...changed, drain: { startedAt: at, deadlineAt: at, refused: null } };
@@ -75,7 +81,7 @@ export function withCount(release: StoredRelease, count: number, present: Presen
 }
 
 /** Replaces one release of a service. */
-export function withRelease(service: StoredService, changed: StoredRelease): StoredService {
+export function withRelease<S extends DeploymentRecord>(service: S, changed: S["releases"][number]): S {
   return { ...service, releases: service.releases.map((release) => (release.id === changed.id ? changed : release)) };
 }
 
@@ -83,13 +89,13 @@ export function withRelease(service: StoredService, changed: StoredRelease): Sto
  * Records a release: the newest of its owner that is equal and unconfirmed is adopted, any other unconfirmed one abandoned, and
  * otherwise the next revision taken.
  */
-export function recordRelease(
-  service: StoredService,
+export function recordRelease<S extends DeploymentRecord>(
+  service: S,
   owner: Owner,
   spec: ReleaseSpec,
   at: string,
-): { readonly service: StoredService; readonly release: StoredRelease } {
-  const hash = specHash(spec);
+  hash = specHash(spec),
+): { readonly service: S; readonly release: RecordedRelease } {
   const open = service.releases.filter((release) => isUnconfirmed(release) && sameOwner(release.owner, owner));
   const adopted = open.findLast((release) => release.specHash === hash);
   const settled = service.releases.map((release) =>
@@ -97,7 +103,7 @@ export function recordRelease(
   );
   if (adopted !== undefined) return { service: { ...service, releases: settled }, release: adopted };
   const revision = service.revision + 1;
-  const release: StoredRelease = {
+  const release: RecordedRelease = {
     id: `r${revision}-${randomText(5)}`,
     revision,
     owner,
@@ -112,7 +118,7 @@ export function recordRelease(
 }
 
 /** Lets go of the oldest releases that are over. */
-function forget(releases: readonly StoredRelease[]): readonly StoredRelease[] {
+function forget<R extends RecordedRelease>(releases: readonly R[]): readonly R[] {
   let surplus = releases.length - mostRemembered;
   return releases.filter((release) => {
     if (surplus <= 0 || !isOver(release)) return true;

@@ -9,7 +9,7 @@ import {
   withCount,
   withEvent,
   withRelease,
-} from "../../runtime/supervisor/releases";
+} from "../../runtime/deployment";
 import { otherOwner, owner, settings, specFor } from "../support/supervisor-platform";
 
 const at = "2026-01-01T00:00:00.000Z";

@@ -1,0 +1,75 @@
+import type * as pulumi from "@pulumi/pulumi";
+import { defaultAgentImage } from "../../../providers/declarations/pod";
+import type { OnlineServiceArgs } from "../../online-service-args";
+import { ClusterHealthGate, ClusterRelease, ClusterServiceClaim, ClusterTrafficSwitch, owner } from "../../resources";
+import { pinOf } from "../../store";
+import type { DeclaredService, ServiceDeclaration } from "../service";
+import { gateway } from "./gateway";
+import { instances } from "./instances";
+import { instancePolicy } from "./network-policy";
+import { clusterInputs, nativeProvider } from "./place";
+import type { KubernetesPlatform } from "./platform";
+
+/** A service of pods in a namespace. */
+export function kubernetesService(
+  { name, args, child, declarations }: ServiceDeclaration,
+  platform: KubernetesPlatform,
+): DeclaredService {
+  const { namespace } = platform;
+  const { scaling, health, takeover, drain } = args;
+  const place = { ...clusterInputs(platform), service: name };
+
+  // Its check speaks for all, so it comes before anything that talks to the cluster.
+  const claim = new ClusterServiceClaim(name, { ...place, takeover, drain, owner: owner(), declarations }, child);
+  const provider = nativeProvider(`${name}-cluster`, platform, { ...child, dependsOn: [claim] });
+  const native: pulumi.CustomResourceOptions = { ...child, provider, dependsOn: [claim] };
+
+  // A rotation replaces these: protecting the service protects its claim, gateway and traffic, and does not prevent rotations.
+  const rotating = { ...child, protect: false };
+
+  const image = args.pod?.agentImage ?? platform.pod?.agentImage ?? defaultAgentImage;
+  const { programs } = claim;
+  const front = gateway({ name, namespace, image, programs, args: args.gateway ?? {}, opts: native });
+  instancePolicy(name, namespace, native);
+  const release = new ClusterRelease(
+    name,
+    { ...place, ...releaseInputs(args, platform), owner: owner() },
+    { ...rotating, dependsOn: [claim] },
+  );
+  const deployment = instances({
+    name,
+    namespace,
+    release,
+    count: scaling.count,
+    opts: { ...rotating, provider, dependsOn: [claim] },
+  });
+  const common = { ...place, release: release.id };
+  // Drained instances need the gateway to the end, so it goes after the gate.
+  const gate = new ClusterHealthGate(
+    name,
+    {
+      ...common,
+      deployment: deployment.metadata.uid,
+      count: scaling.count,
+      timeout: health?.timeout ?? "10m",
+    },
+    { ...rotating, dependsOn: [deployment, ...front.resources] },
+  );
+  new ClusterTrafficSwitch(name, { ...common, owner: owner() }, { ...child, dependsOn: [gate, ...front.resources] });
+  return { url: front.url, release: release.id };
+}
+
+function releaseInputs(args: OnlineServiceArgs, platform: KubernetesPlatform): pulumi.Inputs {
+  const { snapshot, environmentVariables, pod } = args;
+  const { timeout: _, ...health } = args.health ?? {};
+  const { reference, store } = pinOf(snapshot);
+  return {
+    snapshot: reference,
+    store,
+    arguments: args.arguments,
+    environmentVariables,
+    health,
+    pod: platform.pod ?? {},
+    servicePod: pod,
+  };
+}

@@ -1,0 +1,74 @@
+import { z } from "zod";
+import { type Owner, ownerName, sameOwner } from "../../runtime/deployment";
+import {
+  type Cluster,
+  type ClusterAddress,
+  reachCluster,
+  reasonOf,
+  ServiceRecords,
+  settingProblems,
+} from "../../runtime/kubernetes";
+import type { Problem } from "../../runtime/problems";
+import { isUnknown } from "../unknown";
+import { namespaceSchema, type PodArguments, podSchema, podSettings } from "./pod";
+
+export const kubernetesSchema = z.strictObject({
+  kind: z.literal("kubernetes"),
+  kubeconfig: z.string().min(1, "is empty: name a kubeconfig, or leave it out").optional(),
+  context: z.string().min(1, "is empty: name a context, or leave it out").optional(),
+  namespace: namespaceSchema,
+  pod: podSchema.default({}),
+});
+
+export type KubernetesDeclaration = z.output<typeof kubernetesSchema>;
+
+/** A name becomes the beginning of objects' names, of which a pod's is the longest. */
+export function clusterNameProblems(name: string): readonly Problem[] {
+  if (/^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$/.test(name)) return [];
+  const reason = `${JSON.stringify(name)} cannot name it in a cluster: use up to 30 lower-case letters, digits and inner hyphens, a letter first`;
+  return [{ path: "name", reason }];
+}
+
+/** What is wrong with a platform and what a component wants there; and its cluster, where it can be reached. */
+export async function lookAtCluster(
+  platform: KubernetesDeclaration,
+  own: PodArguments,
+): Promise<{ readonly cluster: Cluster | null; readonly problems: readonly Problem[] }> {
+  const image = { ...platform.pod, ...own }.image;
+  const noImage: readonly Problem[] =
+    image === undefined
+      ? [
+          {
+            path: "pod.image",
+            reason: "names no image for ComfyUI's container: name one here or in kubernetes({ pod })",
+          },
+        ]
+      : [];
+  // Content is a secret, and known to the resource itself only.
+  if (isUnknown(platform.kubeconfig)) return { cluster: null, problems: noImage };
+  const address: ClusterAddress = platform;
+  const reached = await reachCluster(address);
+  if (reached.cluster === null || reached.problems.length > 0) {
+    return { cluster: reached.cluster, problems: [...noImage, ...reached.problems] };
+  }
+  const pod = image === undefined ? null : podSettings(platform.pod, own);
+  return { cluster: reached.cluster, problems: [...noImage, ...(await settingProblems(reached.cluster, pod))] };
+}
+
+/** A service that another stack owns. */
+export async function ownerProblems(
+  cluster: Cluster,
+  service: string,
+  owner: Owner,
+  takeover: boolean,
+): Promise<readonly Problem[]> {
+  try {
+    const record = await new ServiceRecords(cluster, service).record();
+    if (record === null || takeover || sameOwner(record.claim.owner, owner)) return [];
+    const { claim } = record;
+    const reason = `service ${service} in the namespace ${cluster.namespace} is owned by ${ownerName(claim.owner)} since ${claim.since}; choose another name, or take it over with takeover: true`;
+    return [{ path: "name", reason }];
+  } catch (error) {
+    return [{ path: "platform", reason: `the record of service ${service} cannot be read: ${reasonOf(error)}` }];
+  }
+}

@@ -1,0 +1,110 @@
+import { z } from "zod";
+import type { PodSettings } from "../../runtime/deployment";
+
+/** The image that agents and gateways run in when none is named. */
+export const defaultAgentImage = "docker.io/library/node:24-slim";
+
+/** https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/ */
+const quantityPattern = /^\+?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?\d+)?$/;
+
+export const quantitySchema = z.string().regex(quantityPattern, {
+  error: ({ input }) =>
+    `${JSON.stringify(input)} is no quantity as Kubernetes writes it, such as "500m", "2" or "16Gi"`,
+});
+
+const labelValue = z.string().regex(/^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/, {
+  error: ({ input }) => `${JSON.stringify(input)} is no value of a label: up to 63 letters, digits, ".", "_" and "-"`,
+});
+
+/** A prefix that is a DNS name, a slash, and a name. */
+const qualifiedName = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
+const labelKey = z.string().regex(qualifiedName, "is no key of a label");
+
+export const objectNameSchema = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, {
+  error: ({ input }) =>
+    `${JSON.stringify(input)} is no name of an object in Kubernetes: lower-case letters, digits, "-" and "."`,
+});
+
+export const namespaceSchema = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, {
+  error: ({ input }) =>
+    `${JSON.stringify(input)} is no name of a namespace: up to 63 lower-case letters, digits and inner hyphens`,
+});
+
+const tolerationSchema = z.strictObject({
+  key: labelKey.exactOptional(),
+  operator: z.enum(["Exists", "Equal"], 'is neither "Exists" nor "Equal"').exactOptional(),
+  value: labelValue.exactOptional(),
+  effect: z
+    .enum(["NoSchedule", "PreferNoSchedule", "NoExecute"], 'is none of "NoSchedule", "PreferNoSchedule", "NoExecute"')
+    .exactOptional(),
+  tolerationSeconds: z.int().exactOptional(),
+});
+
+const imageSchema = z
+  .string("names no image")
+  .regex(/^[^\s]+$/, { error: ({ input }) => `${JSON.stringify(input)} is no name of an image` });
+
+/** Extended resources have a prefix: `nvidia.com/gpu`. */
+const gpuResourceSchema = z
+  .string()
+  .regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/, {
+    error: ({ input }) =>
+      `${JSON.stringify(input)} is no name of an extended resource, such as "nvidia.com/gpu" or "amd.com/gpu"`,
+  });
+
+const resourcesSchema = z.strictObject({
+  requests: z.record(z.string(), quantitySchema).default({}),
+  limits: z.record(z.string(), quantitySchema).default({}),
+});
+
+/** Every property may be left out: a service's pod takes the platform's. */
+export const podSchema = z.strictObject({
+  image: imageSchema.optional(),
+  agentImage: imageSchema.optional(),
+  gpus: z.int("is not a whole number of GPUs").min(0, "is less than 0").max(64, "is more than a node has").optional(),
+  gpuResource: gpuResourceSchema.optional(),
+  resources: resourcesSchema.optional(),
+  nodeSelector: z.record(labelKey, labelValue).optional(),
+  tolerations: z.array(tolerationSchema).optional(),
+  storage: quantitySchema.optional(),
+  models: z
+    .strictObject({
+      claim: objectNameSchema,
+      folder: z.string().regex(/^[^/]/, "is not a path inside the claim").default("."),
+    })
+    .optional(),
+  serviceAccount: objectNameSchema.optional(),
+  storeCredentials: objectNameSchema.optional(),
+  imagePullSecrets: z.array(objectNameSchema).optional(),
+  priorityClass: objectNameSchema.optional(),
+  runtimeClass: objectNameSchema.optional(),
+  user: z.int().min(1, "is root, which a pod of strangers' plugins must not be").max(4_294_967_294).optional(),
+});
+
+export type PodArguments = z.output<typeof podSchema>;
+
+/** How a pod is made: what a service says, else what its platform says, else the defaults. `image` has none. */
+export function podSettings(platform: PodArguments, own: PodArguments): PodSettings {
+  const { image, ...pod } = { ...platform, ...withoutUndefined(own) };
+  if (image === undefined) throw new Error("pod.image names no image for ComfyUI's container");
+  return {
+    image,
+    agentImage: pod.agentImage ?? defaultAgentImage,
+    gpu: { resource: pod.gpuResource ?? "nvidia.com/gpu", count: pod.gpus ?? 1 },
+    resources: pod.resources ?? { requests: {}, limits: {} },
+    nodeSelector: pod.nodeSelector ?? {},
+    tolerations: pod.tolerations ?? [{ key: "nvidia.com/gpu", operator: "Exists", effect: "NoSchedule" }],
+    storage: pod.storage ?? "50Gi",
+    models: pod.models ?? null,
+    serviceAccount: pod.serviceAccount ?? null,
+    storeCredentials: pod.storeCredentials ?? null,
+    imagePullSecrets: pod.imagePullSecrets ?? [],
+    priorityClass: pod.priorityClass ?? null,
+    runtimeClass: pod.runtimeClass ?? null,
+    user: pod.user ?? 1000,
+  };
+}
+
+function withoutUndefined<T extends object>(value: T): Partial<T> {
+  return Object.fromEntries(Object.entries(value).filter(([, part]) => part !== undefined)) as Partial<T>;
+}

@@ -1,0 +1,39 @@
+import { z } from "zod";
+import { type Cluster, connectCluster, ServiceRecords } from "../../runtime/kubernetes";
+
+/** Inputs of every resource of a Kubernetes platform. */
+export const clusterShape = {
+  /** See `CommonInputs`. */
+  displayUrn: z.string(),
+  /** Path of the kubeconfig, relative to the program's folder, or its content, which is a secret. */
+  kubeconfig: z.string().optional(),
+  context: z.string().optional(),
+  namespace: z.string(),
+};
+
+export const clusterServiceShape = { ...clusterShape, service: z.string() };
+
+/** What of a resource's inputs tells where it is: its change makes another one. */
+export const placeInputs = ["namespace", "service"] as const;
+
+export interface ServiceAddress {
+  readonly kubeconfig?: string | undefined;
+  readonly context?: string | undefined;
+  readonly namespace: string;
+  readonly service: string;
+}
+
+/** The record of a service, through a connection of its own: credentials are found anew for each operation. */
+export async function recordsOf(address: ServiceAddress): Promise<ServiceRecords> {
+  return new ServiceRecords(await connectCluster(address), address.service);
+}
+
+export function clusterOf(address: Omit<ServiceAddress, "service">): Promise<Cluster> {
+  return connectCluster(address);
+}
+
+/** Where pods listen: each has an address of its own, so that there is nothing to choose. */
+export const ports = { comfyui: 8188, agent: 8199 } as const;
+
+/** Where a claim with models is mounted. */
+export const modelsFolder = "/comfyui/models";

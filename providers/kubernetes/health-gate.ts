@@ -1,0 +1,125 @@
+import { z } from "zod";
+import { hasServed, withEvent, withRelease } from "../../runtime/deployment";
+import {
+  deploymentOf,
+  drainRelease,
+  isAvailable,
+  objectNames,
+  type ServiceRecords,
+  scale,
+  UnhealthyError,
+  untilProven,
+} from "../../runtime/kubernetes";
+import { durationSchema } from "../../runtime/units";
+import type { Context } from "../context";
+import { countSchema } from "../declarations/online-service";
+import { changed, type ResourceDefinition, unchanged } from "../resource";
+import { clusterServiceShape, placeInputs, recordsOf } from "./cluster";
+
+const schema = z.object({
+  ...clusterServiceShape,
+  release: z.string(),
+  /** UID of the release's Deployment: made anew, its pods have to be proven anew. */
+  deployment: z.string(),
+  count: countSchema,
+  timeout: durationSchema,
+});
+
+type Inputs = z.output<typeof schema>;
+
+/** Passes when every pod of a release is proven; going away, it waits until their work is done. */
+export const clusterHealthGate: ResourceDefinition<Inputs, object> = {
+  schema,
+  replaceOn: [...placeInputs, "release"],
+  ignore: ["timeout"],
+  live: async (_id, state) => {
+    const deployment = await deploymentOf(await recordsOf(state), state.release);
+    const settled =
+      deployment !== null &&
+      deployment.metadata?.uid === state.deployment &&
+      deployment.spec?.replicas === state.count &&
+      isAvailable(deployment);
+    return settled ? unchanged : changed;
+  },
+  create: async (inputs, context) => {
+    await prove(inputs, context);
+    return { id: inputs.release, outputs: {} };
+  },
+  update: async (_id, _state, inputs, context) => {
+    await prove(inputs, context);
+    return {};
+  },
+  delete: async (_id, state, context) => {
+    const { service, release } = state;
+    const records = await recordsOf(state);
+    if ((await records.record()) === null) return;
+    if ((await records.target()).release === release) {
+      throw new Error(`release ${release} still gets the traffic of service ${service}: its instances stay`);
+    }
+    await drainRelease(records, { ...context, release });
+  },
+  read: async () => ({}),
+};
+
+async function prove(inputs: Inputs, context: Context): Promise<void> {
+  const { service, release, deployment, count, timeout } = inputs;
+  const { progress, signal, warn, assertEngine } = context;
+  const records = await recordsOf(inputs);
+  await assertEngine();
+  const settings = await begin(records, release, count);
+  // A gate that failed took the instances away to free what they hold; its next attempt needs them back.
+  await scale(records.cluster, objectNames(service).release(release), count);
+  try {
+    await untilProven(records, { release, deployment, count, settings, timeout, progress, signal, warn });
+  } catch (error) {
+    if (signal.aborted || !(error instanceof UnhealthyError)) throw error;
+    await assertEngine();
+    throw await fail(records, release, error);
+  }
+  await records.change((record) => {
+    const known = record.releases.find(({ id }) => id === release);
+    if (known === undefined || !["started", "failed"].includes(known.events.at(-1)?.event ?? "")) return record;
+    return withRelease(record, withEvent(known, "proven", new Date().toISOString()));
+  });
+}
+
+/** Notes how many instances are wanted, and says how their pods are made. */
+async function begin(records: ServiceRecords, release: string, count: number) {
+  const { releases } = await records.change((record) => {
+    const known = record.releases.find(({ id }) => id === release);
+    if (known === undefined) throw new Error(`the record of service ${records.service} has no release ${release}`);
+    const again = known.count === 0 && known.events.at(-1)?.event !== "started";
+    const started = again ? withEvent(known, "started", new Date().toISOString()) : known;
+    return withRelease(record, { ...started, count, confirmed: true });
+  });
+  const pod = releases.find(({ id }) => id === release)?.spec.pod;
+  if (pod === undefined) throw new Error(`the record of release ${release} does not say how its pods are made`);
+  return pod;
+}
+
+/** Records the failure, and takes the instances away: what they hold is needed to try again. Those that serve stay. */
+async function fail(records: ServiceRecords, release: string, error: UnhealthyError): Promise<Error> {
+  const detail = error.evidence.map(({ reason }) => reason).join("; ") || error.message;
+  try {
+    const serving = (await records.target()).release;
+    let served = false;
+    await records.change((record) => {
+      const known = record.releases.find(({ id }) => id === release);
+      if (known === undefined) return record;
+      served = hasServed(known);
+      const failed = withEvent(known, "failed", new Date().toISOString(), detail.slice(0, 2_000));
+      return withRelease(record, served ? failed : { ...failed, count: 0 });
+    });
+    if (!served) await scale(records.cluster, objectNames(records.service).release(release), 0);
+    const consequence =
+      serving === null
+        ? "the service has no release that serves"
+        : serving === release
+          ? "what of it is proven goes on serving"
+          : `traffic stays on ${serving}`;
+    return new Error(`release ${release} is not healthy; ${consequence}\n${error.message}`, { cause: error });
+  } catch (second) {
+    const left = `its instances could not be taken away and stay: ${(second as Error).message}`;
+    return new Error(`release ${release} is not healthy; ${left}\n${error.message}`, { cause: error });
+  }
+}

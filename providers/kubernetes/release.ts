@@ -1,0 +1,145 @@
+import { createHmac } from "node:crypto";
+import { z } from "zod";
+import {
+  isOver,
+  type PodSettings,
+  type ReleaseSpec,
+  recordRelease,
+  sameOwner,
+  specHash,
+  withEvent,
+  withRelease,
+} from "../../runtime/deployment";
+import { ConflictError, ownedByAnother, provideProgram } from "../../runtime/kubernetes";
+import { argumentsSchema, environmentVariablesSchema, ownerSchema } from "../declarations/common";
+import { healthSchema, workflowSchema } from "../declarations/online-service";
+import { podSchema, podSettings } from "../declarations/pod";
+import { storeAccessSchema, storeSettings } from "../declarations/store";
+import { checkRelease } from "../release-check";
+import { type ResourceDefinition, unchanged } from "../resource";
+import { clusterServiceShape, modelsFolder, placeInputs, ports, recordsOf } from "./cluster";
+
+const schema = z.object({
+  ...clusterServiceShape,
+  owner: ownerSchema,
+  snapshot: z.string(),
+  store: storeAccessSchema.optional(),
+  arguments: argumentsSchema.default([]),
+  environmentVariables: environmentVariablesSchema.default({}),
+  health: healthSchema.omit({ timeout: true }).extend({ smoke: z.union([z.string(), workflowSchema]).optional() }),
+  /** The platform's pod, and what the service says otherwise. */
+  pod: podSchema,
+  servicePod: podSchema.default({}),
+});
+
+type Inputs = z.output<typeof schema>;
+
+/** All that pods of the release are made of: a release that serves is not changed by what is declared for the next one. */
+interface Outputs {
+  readonly revision: number;
+  readonly settings: PodSettings;
+  /** `instance.json`, without what the component adds. */
+  readonly instance: string;
+  readonly programs: string;
+  /** Seconds that a pod gets to finish its work. */
+  readonly grace: number;
+}
+
+/** Seconds beyond the drain's deadline until the kubelet kills: the agent lets go first. */
+const graceMargin = 60;
+
+/** What instances start with. A change of any of it is a new release: the old one is replaced, create before delete. */
+export const clusterRelease: ResourceDefinition<Inputs, Outputs> = {
+  schema,
+  replaceOn: [
+    ...placeInputs,
+    ...(["owner", "snapshot", "store", "arguments", "environmentVariables", "health", "pod", "servicePod"] as const),
+  ],
+  check: (inputs) => checkRelease(inputs, { here: false }),
+  live: async (id, state) => {
+    const records = await recordsOf(state);
+    const [record, target] = await Promise.all([records.record(), records.target()]);
+    const own = record?.releases.find((known) => known.id === id);
+    const usable = own !== undefined && !isOver(own) && target.revision <= own.revision;
+    return usable ? unchanged : { changes: true, replaces: ["service"] };
+  },
+  create: async (inputs, { assertEngine }) => {
+    const records = await recordsOf(inputs);
+    const { owner } = inputs;
+    const spec = specOf(inputs);
+    // Keyed: environment variables may be secrets, and short ones could be guessed from a plain hash.
+    const hash = createHmac("sha256", await records.deployerToken())
+      .update(specHash(spec))
+      .digest("hex");
+    await assertEngine();
+    let id = "";
+    let revision = 0;
+    const { settings } = await records.change((record) => {
+      if (!sameOwner(record.claim.owner, owner)) {
+        throw new ConflictError(ownedByAnother(inputs.service, record.claim, owner));
+      }
+      const { service, release } = recordRelease(record, owner, withoutSecrets(spec), new Date().toISOString(), hash);
+      ({ id, revision } = release);
+      return service;
+    });
+    const programs = await provideProgram(records, owner);
+    const grace = Math.ceil(settings.drain.deadline / 1000) + graceMargin;
+    const instance = JSON.stringify(instanceOf(inputs.service, id, settings.drain.deadline, spec));
+    return {
+      id,
+      outputs: { revision, settings: podSettings(inputs.pod, inputs.servicePod), instance, programs, grace },
+    };
+  },
+  update: async (_id, { revision, settings, instance, programs, grace }) => ({
+    revision,
+    settings,
+    instance,
+    programs,
+    grace,
+  }),
+  delete: async (id, state) => {
+    const records = await recordsOf(state);
+    if ((await records.record()) === null) return;
+    if ((await records.target()).release === id) {
+      throw new Error(`the release ${id} still gets the traffic of service ${state.service}`);
+    }
+    await records.change((record) => {
+      const release = record.releases.find((known) => known.id === id);
+      if (release === undefined || isOver(release)) return record;
+      return withRelease(record, { ...withEvent(release, "removed", new Date().toISOString()), count: 0, drain: null });
+    });
+    await records.changeTarget((target) => ({ ...target, draining: target.draining.filter((other) => other !== id) }));
+  },
+  read: async (id, state) => {
+    const known = (await (await recordsOf(state)).record())?.releases.find((release) => release.id === id);
+    if (known === undefined || isOver(known)) return null;
+    const { settings, instance, programs, grace } = state;
+    return { revision: known.revision, settings, instance, programs, grace };
+  },
+};
+
+function specOf(inputs: Inputs): ReleaseSpec {
+  const { startTimeout, stableFor, smoke, smokeTimeout, acceptFailing } = inputs.health;
+  return {
+    snapshot: inputs.snapshot,
+    ...(inputs.store === undefined ? {} : { store: storeSettings(inputs.store) }),
+    pod: podSettings(inputs.pod, inputs.servicePod),
+    models: null,
+    arguments: inputs.arguments,
+    environmentVariables: inputs.environmentVariables,
+    health: { startTimeout, stableFor, smoke: typeof smoke === "object" ? smoke : null, smokeTimeout, acceptFailing },
+  };
+}
+
+/** The record may be read by who may not read Secrets: of environment variables it has the names. */
+function withoutSecrets(spec: ReleaseSpec): ReleaseSpec {
+  const names = Object.keys(spec.environmentVariables).map((name) => [name, ""] as const);
+  return { ...spec, environmentVariables: Object.fromEntries(names) };
+}
+
+/** `instance.json`: what the agent is told. Environment variables are in a Secret, which only ComfyUI's container gets. */
+function instanceOf(service: string, release: string, drainDeadline: number, spec: ReleaseSpec): object {
+  const { snapshot, store, pod, arguments: args, health } = spec;
+  const models = pod?.models == null ? null : modelsFolder;
+  return { service, release, snapshot, store: store ?? {}, models, arguments: args, health, drainDeadline, ports };
+}

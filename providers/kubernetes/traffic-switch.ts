@@ -1,0 +1,123 @@
+import { z } from "zod";
+import { ownerName, sameOwner, withEvent, withRelease } from "../../runtime/deployment";
+import {
+  ConflictError,
+  deploymentOf,
+  GatewayStatusWatch,
+  isAvailable,
+  ownedByAnother,
+  removeReleasesOf,
+  type ServiceRecords,
+} from "../../runtime/kubernetes";
+import { waitFor } from "../../runtime/waiting";
+import type { Context } from "../context";
+import { ownerSchema } from "../declarations/common";
+import { changed, type ResourceDefinition, unchanged } from "../resource";
+import { clusterServiceShape, placeInputs, recordsOf } from "./cluster";
+
+const schema = z.object({ ...clusterServiceShape, owner: ownerSchema, release: z.string() });
+
+type Inputs = z.output<typeof schema>;
+
+/** Milliseconds that a gateway gets to be there and lead: its first image has to be pulled. */
+const gatewayDeadline = 300_000;
+
+/** Points the gateway at a release. The one part of a rotation that is updated in place. */
+export const clusterTrafficSwitch: ResourceDefinition<Inputs, object> = {
+  schema,
+  replaceOn: [...placeInputs],
+  live: async (_id, state) =>
+    (await (await recordsOf(state)).target()).release === state.release ? unchanged : changed,
+  create: async (inputs, context) => {
+    await move(inputs, context);
+    return { id: inputs.service, outputs: {} };
+  },
+  update: async (_id, _state, inputs, context) => {
+    await move(inputs, context);
+    return {};
+  },
+  delete: async (_id, state, { warn, assertEngine }) => {
+    const records = await recordsOf(state);
+    const record = await records.record();
+    if (record === null) return;
+    const { release } = await records.target();
+    if (release === null) return;
+    // A run that was killed may have moved the traffic without the state's knowing: whatever serves an own service, it ends.
+    if (release !== state.release && !sameOwner(record.claim.owner, state.owner)) {
+      const { owner, since } = record.claim;
+      warn(`service ${state.service} was taken over by ${ownerName(owner)} at ${since}: what serves it stays`);
+      return;
+    }
+    await assertEngine();
+    await records.changeTarget((target) => ({ ...target, release: null, revision: 0 }));
+  },
+  read: async () => ({}),
+};
+
+/**
+ * Moves the traffic, unless a later release has it: a process that outlived its engine comes too late, and revisions only grow. What
+ * is written replaces exactly what was read, so two of them cannot overtake each other.
+ */
+async function move(inputs: Inputs, context: Context): Promise<void> {
+  const { service, release, owner } = inputs;
+  const { progress, assertEngine } = context;
+  const records = await recordsOf(inputs);
+  const { claim, releases } = await records.required();
+  if (!sameOwner(claim.owner, owner)) throw new ConflictError(ownedByAnother(service, claim, owner));
+  const own = releases.find(({ id }) => id === release);
+  if (own === undefined) throw new Error(`the record of service ${service} has no release ${release}`);
+  await demandProven(records, release);
+  progress(`moving traffic to ${release}`);
+  await assertEngine();
+  const { generation } = await records.changeTarget((target) => {
+    if (target.revision > own.revision) {
+      throw new ConflictError(
+        `release ${release} comes too late: the later ${target.release} serves ${service} already. Run pulumi up again`,
+      );
+    }
+    return {
+      release,
+      revision: own.revision,
+      draining: target.draining.filter((id) => id !== release),
+    };
+  });
+  await records.change((record) => {
+    const known = record.releases.find(({ id }) => id === release);
+    if (known === undefined || known.events.at(-1)?.event === "serving") return record;
+    return withRelease(record, withEvent(known, "serving", new Date().toISOString()));
+  });
+  await untilApplied(records, generation, context);
+  progress(`traffic goes to ${release}`);
+  await removeReleasesOf(records, (other) => !sameOwner(other, owner), context);
+}
+
+/** The last look before traffic moves: what was proven may have gone since. */
+async function demandProven(records: ServiceRecords, release: string): Promise<void> {
+  const deployment = await deploymentOf(records, release);
+  if (deployment !== null && isAvailable(deployment)) return;
+  const { replicas = 0, readyReplicas = 0 } = deployment?.status ?? {};
+  throw new Error(
+    `of the ${replicas} instances of ${release}, ${readyReplicas} are proven: traffic moves only to a release of at least one instance, all proven. Run pulumi up again`,
+  );
+}
+
+async function untilApplied(records: ServiceRecords, generation: number, { progress, signal }: Context): Promise<void> {
+  const watch = new GatewayStatusWatch(records.cluster, records.service, progress);
+  try {
+    await watch.start();
+    await waitFor({
+      what: `the gateway of ${records.service} to apply where the traffic goes`,
+      deadline: gatewayDeadline,
+      interval: 50,
+      progress,
+      signal,
+      seen: () =>
+        watch.current === null
+          ? "no gateway has said anything yet"
+          : `it has ${watch.current.generation} of ${generation}`,
+      look: () => ((watch.current?.generation ?? -1) >= generation ? true : undefined),
+    });
+  } finally {
+    watch.close();
+  }
+}

@@ -1,0 +1,15 @@
+export type { DeploymentRecord, RecordedRelease } from "./record";
+export {
+  hasServed,
+  isOver,
+  isUnconfirmed,
+  lastOf,
+  ownerName,
+  recordRelease,
+  sameOwner,
+  specHash,
+  withCount,
+  withEvent,
+  withRelease,
+} from "./releases";
+export type * from "./types";

@@ -1,0 +1,105 @@
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import type {
+  AppsV1Api,
+  AuthorizationV1Api,
+  CoordinationV1Api,
+  CoreV1Api,
+  KubeConfig,
+  StorageV1Api,
+  VersionApi,
+} from "@kubernetes/client-node";
+
+/** Milliseconds that a call gets. A server that is away for longer is asked again, or said to be away. */
+const callTimeout = 15_000;
+
+/** Where a namespace is and how it is reached. */
+export interface ClusterAddress {
+  /** Path of a kubeconfig, relative to the program's folder, or its content. Default: `KUBECONFIG`, else `~/.kube/config`. */
+  readonly kubeconfig?: string | undefined;
+  /** One of its contexts. Default: the current one. */
+  readonly context?: string | undefined;
+  readonly namespace: string;
+}
+
+/** A namespace of a cluster, and the clients that reach it. Credentials are read with each connection: old tokens may have expired. */
+export interface Cluster {
+  readonly namespace: string;
+  readonly config: KubeConfig;
+  readonly core: CoreV1Api;
+  readonly apps: AppsV1Api;
+  readonly coordination: CoordinationV1Api;
+  readonly storage: StorageV1Api;
+  readonly authorization: AuthorizationV1Api;
+  readonly version: VersionApi;
+}
+
+/** Whether a kubeconfig is given as its content. */
+export function isKubeconfigContent(kubeconfig: string): boolean {
+  return /\n|^\s*[{]|^\s*apiVersion\s*:/.test(kubeconfig);
+}
+
+/** Connects to a cluster; asks nothing yet. @throws Error when there is no such kubeconfig or context */
+export async function connectCluster({ kubeconfig, context, namespace }: ClusterAddress): Promise<Cluster> {
+  // Loaded when it is used: a program on one machine needs none of it.
+  const client = await import("@kubernetes/client-node");
+  const config = new client.KubeConfig();
+  if (kubeconfig === undefined) config.loadFromDefault();
+  else if (isKubeconfigContent(kubeconfig)) load(config, "the kubeconfig given as content", kubeconfig);
+  else {
+    const path = resolve(kubeconfig);
+    if (!existsSync(path)) throw new Error(`the kubeconfig ${path} does not exist`);
+    config.loadFromFile(path);
+  }
+  const names = config.getContexts().map(({ name }) => name);
+  if (context !== undefined) {
+    if (!names.includes(context)) {
+      throw new Error(`there is no context ${JSON.stringify(context)} in the kubeconfig; it has ${list(names)}`);
+    }
+    config.setCurrentContext(context);
+  }
+  if (config.getCurrentCluster() === null) {
+    const current = config.getCurrentContext();
+    throw new Error(
+      `the kubeconfig has no cluster for its context ${JSON.stringify(current)}; it has the contexts ${list(names)}`,
+    );
+  }
+  const configuration = client.createConfiguration({
+    baseServer: new client.ServerConfiguration(config.getCurrentCluster()?.server ?? "", {}),
+    authMethods: { default: config },
+    promiseMiddleware: [
+      {
+        pre: async (request) => {
+          request.setSignal(AbortSignal.timeout(callTimeout));
+          return request;
+        },
+        post: async (response) => response,
+      },
+    ],
+  });
+  return {
+    namespace,
+    config,
+    core: new client.CoreV1Api(configuration),
+    apps: new client.AppsV1Api(configuration),
+    coordination: new client.CoordinationV1Api(configuration),
+    storage: new client.StorageV1Api(configuration),
+    authorization: new client.AuthorizationV1Api(configuration),
+    version: new client.VersionApi(configuration),
+  };
+}
+
+/** How a person knows the cluster that is connected. */
+export function clusterName({ config }: Cluster): string {
+  return `${config.getCurrentCluster()?.server ?? "no server"} (context ${config.getCurrentContext()})`;
+}
+
+function load(config: KubeConfig, what: string, content: string): void {
+  try {
+    config.loadFromString(content);
+  } catch (error) {
+    throw new Error(`${what} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+const list = (names: readonly string[]) => (names.length === 0 ? "none" : names.join(", "));

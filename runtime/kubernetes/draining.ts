@@ -1,0 +1,188 @@
+import type { V1Pod } from "@kubernetes/client-node";
+import { pause } from "../bell";
+import { hasServed, withEvent, withRelease } from "../deployment";
+import { formatDuration } from "../format";
+import type { GatewayInstanceStatus } from "../gateway/targets";
+import type { Watch } from "../waiting";
+import { scale } from "./deployments";
+import { GatewayStatusWatch } from "./gateway-status";
+import { objectNames } from "./names";
+import { removeLost } from "./proving";
+import { ReleasePods } from "./release-pods";
+import type { ServiceRecords } from "./service-record";
+
+/** Milliseconds after which things are looked at again without news. */
+const interval = 2_000;
+const nodeInterval = 10_000;
+/** Milliseconds for which the gateway may say nothing before instances go by their own word: as long as one takes to start and lead. */
+const gatewayPatience = 60_000;
+/** Milliseconds that pods get to go once nothing of them is needed. */
+const endDeadline = 120_000;
+/** Seconds that pods get which are ended at their drain's deadline. */
+const endGrace = 15;
+
+export interface DrainRequest extends Watch {
+  readonly release: string;
+  /** Fails when the engine that asked is gone. */
+  readonly assertEngine: () => Promise<void>;
+}
+
+/** What a drain was given up for; the instances stay and go on. */
+export class DrainRefusedError extends Error {
+  override readonly name = "DrainRefusedError";
+}
+
+/**
+ * Lets the instances of a release finish their work, then go: tells the gateway, waits until nothing of them is needed any more, and
+ * scales them to zero. How long they get, and what then, is read from the record: a person may change it meanwhile.
+ */
+export async function drainRelease(records: ServiceRecords, request: DrainRequest): Promise<void> {
+  const { cluster, service } = records;
+  const { release, progress, signal, assertEngine } = request;
+  const known = (await records.record())?.releases.find(({ id }) => id === release);
+  const pods = new ReleasePods(cluster, service, release, progress);
+  const gateway = new GatewayStatusWatch(cluster, service, progress);
+  const name = objectNames(service).release(release);
+  try {
+    await assertEngine();
+    const { generation } = await records.changeTarget((target) => ({
+      ...target,
+      draining: [...target.draining.filter((other) => other !== release), release],
+    }));
+    if (known !== undefined && known.events.at(-1)?.event !== "draining") await note(records, release, "draining");
+    await Promise.all([pods.start(), gateway.start()]);
+    if (known === undefined || hasServed(known)) {
+      const drained = await untilDrained(records, request, pods, gateway, generation);
+      await assertEngine();
+      await scale(cluster, name, 0);
+      if (!drained) await endNow(records, pods.of(null));
+    } else {
+      await assertEngine();
+      await scale(cluster, name, 0);
+    }
+    await untilGone(records, request, pods);
+    await note(records, release, "drained");
+    progress(`no instance of ${release} is left`);
+  } finally {
+    pods.close();
+    gateway.close();
+  }
+  signal.throwIfAborted();
+}
+
+/** True once nothing is needed any more; false when the time was over and the policy is to end them. */
+async function untilDrained(
+  records: ServiceRecords,
+  { release, progress, signal }: DrainRequest,
+  pods: ReleasePods,
+  gateway: GatewayStatusWatch,
+  generation: number,
+): Promise<boolean> {
+  const { service } = records;
+  const started = performance.now();
+  let lookedForNodes = started;
+  for (;;) {
+    signal.throwIfAborted();
+    const changes = [pods.next, gateway.next];
+    const seen = pods.of(null).map((pod) => ({ pod, id: pods.idOf(pod, service) }));
+    const status = gateway.current;
+    const heard = status !== null && status.generation >= generation;
+    const left = seen.flatMap(({ pod, id }) => {
+      const work = heard
+        ? workOf(
+            pod,
+            status.instances.find((one) => one.id === id),
+          )
+        : "the gateway has not heard of it yet";
+      return work === null ? [] : [`${id}: ${work}`];
+    });
+    if (left.length === 0) return true;
+    const waited = performance.now() - started;
+    if (!heard && waited >= gatewayPatience) {
+      progress("the gateway says nothing: instances go by their own word");
+      return true;
+    }
+    progress(`waiting for the instances of ${release} to finish their work: ${left.join("; ")}`);
+    const { settings } = await records.required();
+    const { deadline, onDeadline } = settings.drain;
+    if (waited >= deadline) {
+      const message = `the drain of ${release} did not end within ${formatDuration(deadline)}: ${left.join("; ")}`;
+      if (onDeadline === "stop") {
+        progress(`${message}; they are ended`);
+        return false;
+      }
+      throw new DrainRefusedError(
+        `${message}. The instances of ${release} stay and finish their work; the next pulumi up asks again (drain.onDeadline: "stop" would end them)`,
+      );
+    }
+    if (performance.now() - lookedForNodes >= nodeInterval) {
+      lookedForNodes = performance.now();
+      await removeLost(records, seen, progress);
+    }
+    await pause(interval, AbortSignal.any([signal, ...changes]));
+  }
+}
+
+/** What an instance still has to do, or null when nothing of it is needed. One that the gateway never knew has nothing of it. */
+function workOf({ metadata, status }: V1Pod, known: GatewayInstanceStatus | undefined): string | null {
+  if (status?.phase === "Failed" || status?.phase === "Succeeded") return null;
+  if (known === undefined || known.drained) return null;
+  if (metadata?.deletionTimestamp !== undefined && known.queueRemaining === null) return "it does not answer";
+  if (known.queueRemaining === null) return "it does not answer";
+  if (known.queueRemaining > 0)
+    return `${known.queueRemaining} ${known.queueRemaining === 1 ? "prompt" : "prompts"} left`;
+  return known.inFlight > 0 ? `${known.inFlight} requests under way` : "its results are being copied";
+}
+
+async function untilGone(
+  records: ServiceRecords,
+  { release, progress, signal }: DrainRequest,
+  pods: ReleasePods,
+): Promise<void> {
+  const { service } = records;
+  const started = performance.now();
+  const { settings } = await records.required();
+  // Pods whose work nobody could ask for go by their own word, which may take as long as a drain.
+  const deadline = settings.drain.deadline + endDeadline;
+  let lookedForNodes = 0;
+  for (;;) {
+    signal.throwIfAborted();
+    const change = pods.next;
+    const seen = pods.of(null).map((pod) => ({ pod, id: pods.idOf(pod, service) }));
+    if (seen.length === 0) return;
+    const names = seen.map(({ id }) => id).join(", ");
+    progress(`waiting for the pods of ${release} to go: ${names}`);
+    if (performance.now() - started >= deadline) {
+      throw new Error(
+        `the pods of ${release} were told to go and are still there after ${formatDuration(deadline)}: ${names}`,
+      );
+    }
+    if (performance.now() - lookedForNodes >= nodeInterval) {
+      lookedForNodes = performance.now();
+      await removeLost(records, seen, progress);
+    }
+    await pause(interval, AbortSignal.any([signal, change]));
+  }
+}
+
+async function endNow({ cluster }: ServiceRecords, pods: readonly V1Pod[]): Promise<void> {
+  const { core, namespace } = cluster;
+  await Promise.all(
+    pods.map(async ({ metadata }) => {
+      const { name = "", uid = "" } = metadata ?? {};
+      const body = { gracePeriodSeconds: endGrace, preconditions: { uid } };
+      await core.deleteNamespacedPod({ name, namespace, body }).catch((error: { readonly code?: number }) => {
+        // Gone, or another of its name, which nobody asked to end.
+        if (error.code !== 404 && error.code !== 409) throw error;
+      });
+    }),
+  );
+}
+
+async function note(records: ServiceRecords, release: string, event: "draining" | "drained"): Promise<void> {
+  await records.change((record) => {
+    const known = record.releases.find(({ id }) => id === release);
+    if (known === undefined || !hasServed(known) || known.events.at(-1)?.event === event) return record;
+    return withRelease(record, { ...withEvent(known, event, new Date().toISOString()), count: 0 });
+  });
+}

@@ -1,0 +1,86 @@
+import type { PodSettings } from "../deployment";
+import type { Problem } from "../problems";
+import { type Cluster, type ClusterAddress, clusterName, connectCluster } from "./connection";
+import { orNull, reasonOf, statusOf } from "./failure";
+
+/** The first version whose native sidecars are on by default in every conformant cluster, and which is still looked after. */
+const oldestMinor = 31;
+
+/** Connects and asks the version; a problem with what stands in the way, named by its property. */
+export async function reachCluster(
+  address: ClusterAddress,
+): Promise<
+  | { readonly cluster: Cluster; readonly problems: readonly Problem[] }
+  | { readonly cluster: null; readonly problems: readonly Problem[] }
+> {
+  let cluster: Cluster;
+  try {
+    cluster = await connectCluster(address);
+  } catch (error) {
+    const path = /context/.test((error as Error).message) && address.context !== undefined ? "context" : "kubeconfig";
+    return { cluster: null, problems: [{ path: `platform.${path}`, reason: reasonOf(error) }] };
+  }
+  try {
+    const { major, minor } = await cluster.version.getCode();
+    const number = Number.parseInt(minor, 10);
+    if (Number(major) === 1 && number < oldestMinor) {
+      const reason = `${clusterName(cluster)} is Kubernetes ${major}.${minor}; 1.${oldestMinor} is the oldest that works`;
+      return { cluster, problems: [{ path: "platform", reason }] };
+    }
+    return { cluster, problems: [] };
+  } catch (error) {
+    const path = address.kubeconfig !== undefined ? "platform.kubeconfig" : "platform";
+    const reason = `${clusterName(cluster)} cannot be reached: ${reasonOf(error)}`;
+    return { cluster: null, problems: [{ path, reason }] };
+  }
+}
+
+/** What of a platform's settings the cluster does not have. */
+export async function settingProblems(cluster: Cluster, pod: PodSettings | null): Promise<readonly Problem[]> {
+  const { core, namespace } = cluster;
+  const problems: Problem[] = [];
+  const look = async (path: string, what: string, request: Promise<unknown>) => {
+    try {
+      if ((await orNull(request)) === null) problems.push({ path, reason: `${clusterName(cluster)} has no ${what}` });
+    } catch (error) {
+      // Not everybody who deploys may look at everything; what is missing then shows when it is used.
+      if (statusOf(error) !== 403) problems.push({ path, reason: `${what} cannot be looked at: ${reasonOf(error)}` });
+    }
+  };
+  await look("platform.namespace", `namespace ${JSON.stringify(namespace)}`, core.readNamespace({ name: namespace }));
+  if (problems.length > 0 || pod === null) return problems;
+  const { models, serviceAccount, storeCredentials, imagePullSecrets, gpu } = pod;
+  const inNamespace = (kind: string, name: string) => `${kind} ${JSON.stringify(name)} in the namespace ${namespace}`;
+  if (models !== null) {
+    const { claim: name } = models;
+    const request = core.readNamespacedPersistentVolumeClaim({ name, namespace });
+    await look("pod.models.claim", inNamespace("claim", name), request);
+  }
+  if (serviceAccount !== null) {
+    const request = core.readNamespacedServiceAccount({ name: serviceAccount, namespace });
+    await look("pod.serviceAccount", inNamespace("service account", serviceAccount), request);
+  }
+  const secrets: readonly (readonly [string, string])[] = [
+    ...(storeCredentials === null ? [] : [["pod.storeCredentials", storeCredentials] as const]),
+    ...imagePullSecrets.map((name, index) => [`pod.imagePullSecrets[${index}]`, name] as const),
+  ];
+  for (const [path, name] of secrets) {
+    await look(path, inNamespace("Secret", name), core.readNamespacedSecret({ name, namespace }));
+  }
+  return gpu.count === 0 ? problems : [...problems, ...(await gpuProblems(cluster, gpu.resource))];
+}
+
+/** A GPU resource that no node has while nodes have another one. Without any, an autoscaler may still bring the nodes. */
+async function gpuProblems(cluster: Cluster, resource: string): Promise<readonly Problem[]> {
+  try {
+    const { items } = await cluster.core.listNode({});
+    const offered = new Set(items.flatMap(({ status }) => Object.keys(status?.allocatable ?? {})));
+    const gpus = [...offered].filter((name) => /\/(gpu|mig-)/.test(name)).sort();
+    if (offered.has(resource) || gpus.length === 0) return [];
+    const reason = `no node of ${clusterName(cluster)} offers ${JSON.stringify(resource)}; they offer ${gpus.join(", ")}`;
+    return [{ path: "pod.gpuResource", reason }];
+  } catch (error) {
+    if (statusOf(error) === 403) return [];
+    return [{ path: "platform", reason: `nodes cannot be looked at: ${reasonOf(error)}` }];
+  }
+}

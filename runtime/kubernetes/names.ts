@@ -1,0 +1,40 @@
+import { type Owner, ownerName } from "../deployment";
+
+/** Label keys and values of this package, and the names of a service's objects: docs/kubernetes.md lists them. */
+export const releaseLabel = "pulumi-comfyui/release";
+export const ownerAnnotation = "pulumi-comfyui/owner";
+
+export type Part = "instance" | "gateway" | "workstation" | "packer" | "service";
+
+/** Labels of everything that belongs to a service or workstation. */
+export function labelsOf(name: string, component: Part): Readonly<Record<string, string>> {
+  return {
+    "app.kubernetes.io/name": "comfyui",
+    "app.kubernetes.io/instance": name,
+    "app.kubernetes.io/component": component,
+    "app.kubernetes.io/managed-by": "pulumi-comfyui",
+  };
+}
+
+/** A label selector as the API takes it. */
+export function selectorOf(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(",");
+}
+
+export function annotationsOf(owner: Owner): Readonly<Record<string, string>> {
+  return { [ownerAnnotation]: ownerName(owner) };
+}
+
+export const objectNames = (service: string) => ({
+  record: `${service}-record`,
+  target: `${service}-target`,
+  gatewayStatus: `${service}-gateway-status`,
+  deployer: `${service}-deployer`,
+  gateway: `${service}-gateway`,
+  lease: `${service}-gateway`,
+  instancePolicy: `${service}-instance`,
+  /** A release's Deployment, ConfigMap and Secret. */
+  release: (id: string) => `${service}-${id}`,
+});

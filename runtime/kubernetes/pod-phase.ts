@@ -1,0 +1,125 @@
+import type { V1ContainerStatus, V1Pod } from "@kubernetes/client-node";
+import type { Phase } from "../deployment";
+
+/** Names of the containers of an instance's pod. */
+export const containers = { agent: "agent", comfyui: "comfyui" } as const;
+
+/** With which the agent ends on a fault that another start would repeat; its evidence is the termination message. */
+export const faultExitCode = 70;
+
+/** What a pod's status says of its instance. */
+export interface PodStanding {
+  readonly phase: Phase;
+  /** What it is busy with or waits for. */
+  readonly detail: string;
+  /** Why waiting longer will not help, or null. */
+  readonly fault: PodFault | null;
+}
+
+export interface PodFault {
+  readonly phase: Phase;
+  readonly reason: string;
+  /** `certain`: it will not go away by itself. `likely`: a registry or a Secret may still come; wait a little. */
+  readonly kind: "certain" | "likely";
+  readonly plugin?: string;
+  readonly traceback?: string;
+  readonly logTail?: readonly string[];
+}
+
+/** Reasons of a waiting container that mostly stay. */
+const stuck: Readonly<Record<string, "certain" | "likely">> = {
+  InvalidImageName: "certain",
+  ErrImageNeverPull: "certain",
+  ImageInspectError: "likely",
+  ErrImagePull: "likely",
+  ImagePullBackOff: "likely",
+  RegistryUnavailable: "likely",
+  CreateContainerConfigError: "likely",
+  CreateContainerError: "likely",
+  RunContainerError: "likely",
+};
+
+/** Reads what a pod is at from its status alone. */
+export function standingOf(pod: V1Pod): PodStanding {
+  const { metadata, spec, status } = pod;
+  if (metadata?.deletionTimestamp !== undefined) return going("draining", "it finishes its work");
+  if (status?.phase === "Failed" || status?.phase === "Succeeded") {
+    const reason = `the pod has ended (${[status.reason, status.message].filter(Boolean).join(": ") || status.phase})`;
+    return { phase: "failed", detail: reason, fault: { phase: "failed", reason, kind: "certain" } };
+  }
+  const agent = statusOfContainer(status?.initContainerStatuses, containers.agent);
+  const comfyui = statusOfContainer(status?.containerStatuses, containers.comfyui);
+  const noted = notedFault(agent);
+  if (noted !== null) return { phase: "failed", detail: noted.reason, fault: noted };
+  if (spec?.nodeName === undefined) return going("waiting", schedulingText(pod));
+  for (const container of [agent, comfyui]) {
+    const fault = waitingFault(container);
+    if (fault !== null) return { phase: "waiting", detail: fault.reason, fault };
+  }
+  if (isReady(pod)) return going("proven", "");
+  if (agent?.started !== true) {
+    return agent?.state?.running ? going("restoring", "") : going("waiting", waitingText(agent));
+  }
+  return comfyui?.state?.running ? going("booting", "") : going("booting", waitingText(comfyui));
+}
+
+export function isReady({ metadata, status }: V1Pod): boolean {
+  if (metadata?.deletionTimestamp !== undefined) return false;
+  return status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "True") ?? false;
+}
+
+/** Whether the scheduler finds no node for a pod, and why. */
+export function unschedulable({ status }: V1Pod): string | null {
+  const scheduled = status?.conditions?.find(({ type }) => type === "PodScheduled");
+  return scheduled?.status === "False" && scheduled.reason === "Unschedulable" ? (scheduled.message ?? "") : null;
+}
+
+function going(phase: Phase, detail: string): PodStanding {
+  return { phase, detail, fault: null };
+}
+
+function statusOfContainer(
+  statuses: readonly V1ContainerStatus[] | undefined,
+  name: string,
+): V1ContainerStatus | undefined {
+  return statuses?.find((status) => status.name === name);
+}
+
+function schedulingText(pod: V1Pod): string {
+  const why = unschedulable(pod);
+  return why === null ? "scheduling" : `no node for it: ${why}`;
+}
+
+function waitingText(status: V1ContainerStatus | undefined): string {
+  const { waiting, terminated } = status?.state ?? {};
+  if (waiting?.reason) return waiting.message ? `${waiting.reason}: ${waiting.message}` : waiting.reason;
+  return terminated ? `ended with ${terminated.reason ?? ""} ${terminated.exitCode}` : "pulling its image";
+}
+
+function waitingFault(status: V1ContainerStatus | undefined): PodFault | null {
+  const { reason, message } = status?.state?.waiting ?? {};
+  const kind = reason === undefined ? undefined : stuck[reason];
+  if (kind === undefined) return null;
+  const text = `container ${status?.name} cannot start: ${reason}${message ? `: ${message}` : ""} (image ${status?.image})`;
+  return { phase: "waiting", reason: text, kind };
+}
+
+/** The evidence that the agent left behind when it ended. */
+function notedFault(agent: V1ContainerStatus | undefined): PodFault | null {
+  for (const state of [agent?.state, agent?.lastState]) {
+    const ended = state?.terminated;
+    if (ended?.exitCode !== faultExitCode) continue;
+    return parseFault(ended.message ?? "");
+  }
+  return null;
+}
+
+function parseFault(message: string): PodFault {
+  try {
+    const { phase, reason, plugin, traceback, logTail } = JSON.parse(message);
+    if (typeof reason === "string") return { phase, reason, kind: "certain", plugin, traceback, logTail };
+  } catch {
+    // Another program ended with this code, or the message was cut; what there is, is told.
+  }
+  return { phase: "failed", reason: message || "the agent ended without saying why", kind: "certain" };
+}

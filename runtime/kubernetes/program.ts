@@ -1,0 +1,79 @@
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import type { Owner } from "../deployment";
+import { packageRoot } from "../package-root";
+import { orNull, statusOf } from "./failure";
+import { annotationsOf, labelsOf, selectorOf } from "./names";
+import type { ServiceRecords } from "./service-record";
+
+/** What pods run, each bundled to one file, by its name in the ConfigMap. */
+const files = ["gateway.js", "agent.js", "snapshot-threads.js"] as const;
+
+const programLabel = "pulumi-comfyui/program";
+
+interface Program {
+  readonly hash: string;
+  readonly content: Readonly<Record<string, string>>;
+}
+
+let built: Program | undefined;
+
+/** Read once: a provider's process asks for every service. */
+function program(): Program {
+  if (built !== undefined) return built;
+  const hash = createHash("sha256");
+  const content: Record<string, string> = {};
+  for (const name of files) {
+    const path = join(packageRoot(), "dist", "bundles", name);
+    if (!existsSync(path)) throw new Error(`${path} is missing: run "npm run build" in ${packageRoot()}`);
+    const plain = readFileSync(path);
+    hash.update(`${name}\n${plain.length}\n`).update(plain);
+    content[`${name}.gz`] = gzipSync(plain, { level: 9 }).toString("base64");
+  }
+  built = { hash: hash.digest("hex").slice(0, 10), content };
+  return built;
+}
+
+/** Identity of what pods run, of this version of the package. */
+export function programHash(): string {
+  return program().hash;
+}
+
+/** Makes sure that a service's namespace has the programs of this version; returns the name of their ConfigMap. */
+export async function provideProgram(records: ServiceRecords, owner: Owner): Promise<string> {
+  const { core, namespace } = records.cluster;
+  const { hash, content } = program();
+  const name = `${records.service}-program-${hash}`;
+  const metadata = {
+    name,
+    labels: { ...labelsOf(records.service, "service"), [programLabel]: hash },
+    annotations: { ...annotationsOf(owner) },
+  };
+  if ((await orNull(core.readNamespacedConfigMap({ name, namespace }))) !== null) return name;
+  try {
+    await core.createNamespacedConfigMap({
+      namespace,
+      body: { metadata, binaryData: { ...content }, immutable: true },
+    });
+  } catch (error) {
+    if (statusOf(error) !== 409) throw error;
+  }
+  return name;
+}
+
+/** Removes the programs of a service that none of the named ones is; all without any. */
+export async function removePrograms(
+  { cluster, service }: ServiceRecords,
+  used: ReadonlySet<string> | null,
+): Promise<void> {
+  const { core, namespace } = cluster;
+  const labelSelector = `${selectorOf(labelsOf(service, "service"))},${programLabel}`;
+  const { items } = await core.listNamespacedConfigMap({ namespace, labelSelector });
+  for (const { metadata } of items) {
+    const name = metadata?.name;
+    if (name !== undefined && used?.has(name) !== true)
+      await orNull(core.deleteNamespacedConfigMap({ name, namespace }));
+  }
+}
