@@ -1,15 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { isUnconfirmed, recordRelease, specHash, withCount, withEvent, withRelease } from "../../runtime/deployment";
 import type { ReleaseSpec } from "../../runtime/supervisor";
 import type { StoredRelease, StoredService } from "../../runtime/supervisor/records";
-import {
-  isUnconfirmed,
-  recordRelease,
-  specHash,
-  withCount,
-  withEvent,
-  withRelease,
-} from "../../runtime/deployment";
 import { otherOwner, owner, settings, specFor } from "../support/supervisor-platform";
 
 const at = "2026-01-01T00:00:00.000Z";
