@@ -2,8 +2,9 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { provideKubernetes } from "./kubernetes.mjs";
+import { provideLabImages } from "./lab-images.mjs";
 import { root } from "./paths.mjs";
-import { outputOf, run } from "./run.mjs";
+import { foreground, outputOf, run } from "./run.mjs";
 import { Missing, say } from "./say.mjs";
 
 /** The lab's own command. */
@@ -64,4 +65,18 @@ export function provideLab(env) {
   providePackages(env);
   const folders = new Set(Object.values(provideKubernetes(env)).map((program) => dirname(program)));
   return { ...env, LAB_PROGRAMS: [...folders].join(":") };
+}
+
+/** Whether all of it runs. */
+export function labIsUp(env) {
+  return outputOf(clusterCommand, ["status"], { env }) !== undefined;
+}
+
+/** Brings the cluster up, with the images that tests use on its nodes; gives 0, or the exit code of what failed. */
+export async function bringLabUp(env) {
+  const images = provideLabImages(env);
+  const code = await foreground(clusterCommand, ["up"], { env, stdio: ["ignore", 2, 2] });
+  if (code !== 0) return code;
+  for (const [name, archive] of Object.entries(images)) run(clusterCommand, ["image", name, archive], { env });
+  return 0;
 }
