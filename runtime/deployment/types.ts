@@ -1,4 +1,7 @@
+import type { HealthRequirements } from "../instance";
 import type { StoreSettings } from "../store";
+
+export type { Evidence, Phase } from "../instance";
 
 /** Who declared a service: a Pulumi stack. */
 export interface Owner {
@@ -36,18 +39,7 @@ export interface ReleaseSpec {
   /** Further command-line arguments of ComfyUI. */
   readonly arguments: readonly string[];
   readonly environmentVariables: Readonly<Record<string, string>>;
-  readonly health: {
-    /** Milliseconds that a process gets to listen, which it does after every plugin was imported. */
-    readonly startTimeout: number;
-    /** Milliseconds for which an instance must keep what proves it. */
-    readonly stableFor: number;
-    /** A workflow in ComfyUI's API format which must run to a result, or null. */
-    readonly smoke: Readonly<Record<string, unknown>> | null;
-    /** Milliseconds that the smoke workflow gets. */
-    readonly smokeTimeout: number;
-    /** Plugins that may fail to load. */
-    readonly acceptFailing: readonly string[];
-  };
+  readonly health: HealthRequirements;
 }
 
 /** A toleration as a pod has it. */
@@ -129,30 +121,6 @@ export interface Drain {
   readonly deadlineAt: string;
   /** Set when the deadline passed under the policy `keep`: the instances stay until they are asked to go again. */
   readonly refused: Refusal | null;
-}
-
-export type Phase =
-  | "waiting"
-  | "restoring"
-  | "booting"
-  | "importing"
-  | "smoke"
-  | "stabilizing"
-  | "proven"
-  | "draining"
-  | "stopping"
-  | "failed";
-
-/** Why something is not as it should be, for a person to act on. */
-export interface Evidence {
-  readonly instance: string;
-  readonly phase: Phase;
-  readonly reason: string;
-  readonly plugin?: string;
-  readonly traceback?: string;
-  readonly exit?: { readonly code: number | null; readonly signal: string | null };
-  /** The last lines of its output. */
-  readonly logTail: readonly string[];
 }
 
 /** What the supervisor answers when it refuses; the client throws it as a `SupervisorError`. */

@@ -21,14 +21,17 @@ export function incompleteReason(root: string): string | null {
   return `${root} is incomplete: a restore of ${what} over it ${isAlive(marked) ? "is under way" : "was cut short; restore over it again"}`;
 }
 
-/** Marks an environment as incomplete. Throws where another process that still runs has done so. Returns the token that ends it. */
-export function markIncomplete(root: string, reference: string): string {
+/**
+ * Marks an environment as incomplete. Throws where another process that still runs has done so: with `alone`, one that is known
+ * to run; without, also one of another machine or container, of which nothing can be known. Returns the token that ends it.
+ */
+export function markIncomplete(root: string, reference: string, alone: boolean): string {
   const marker = join(root, incompleteMarker);
   const token = uniqueToken();
   const text = JSON.stringify({ token, reference } satisfies Marked);
   if (create(marker, text)) return token;
   const other = read(marker);
-  if (other !== null && isAlive(other)) {
+  if (other !== null && (alone ? stateOfProcess(other.token) === "alive" : isAlive(other))) {
     throw new Error(`another process restores ${other.reference} over ${root}; wait until it has ended`);
   }
   replaceFile(marker, text);
@@ -44,6 +47,12 @@ export function requireOwnMark(root: string, token: string): void {
 /** Lets this and any other process restore over it, after a failure: this one does not any more. Takes no room on the disk. */
 export function giveUpMark(root: string, token: string): void {
   if (read(join(root, incompleteMarker))?.token === token) truncateSync(join(root, incompleteMarker));
+}
+
+/** Throws where a snapshot has an entry in the marker's place. */
+export function requireNoMarker({ entries }: { readonly entries: readonly { readonly path: string }[] }): void {
+  if (!entries.some(({ path }) => path === incompleteMarker)) return;
+  throw new Error(`the snapshot holds ${incompleteMarker}, which marks restores that are under way`);
 }
 
 export function removeMark(root: string): void {

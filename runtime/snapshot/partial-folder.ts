@@ -1,7 +1,7 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { removeTree } from "../remove-tree";
 import { stateOfProcess, uniqueToken } from "../store";
-import { removeTree } from "./remove-tree";
 
 const ending = ".partial";
 

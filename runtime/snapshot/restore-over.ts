@@ -2,10 +2,10 @@ import type { ObjectStore } from "../store";
 import type { Watch } from "../waiting";
 import {
   giveUpMark,
-  incompleteMarker,
   incompleteReason,
   markIncomplete,
   removeMark,
+  requireNoMarker,
   requireOwnMark,
 } from "./incomplete";
 import type { Manifest } from "./manifest-file";
@@ -23,6 +23,8 @@ export interface RestoreOver {
   /** Absolute path of an earlier restore that nothing uses now. */
   readonly target: string;
   readonly location: string;
+  /** Whether only processes that are known to run may be restoring over it as well. */
+  readonly alone: boolean;
 }
 
 /** An earlier restore, and what there is to look at it with. Must be closed. */
@@ -57,10 +59,8 @@ export async function restoreOver(
       `${target} is not known to be an earlier restore, so that nothing in it is removed or replaced; give one, or a folder that does not exist yet`,
     );
   }
-  if (manifest.entries.some(({ path }) => path === incompleteMarker)) {
-    throw new Error(`the snapshot holds ${incompleteMarker}, which marks restores that are under way`);
-  }
-  const token = markIncomplete(target, request.reference);
+  requireNoMarker(manifest);
+  const token = markIncomplete(target, request.reference, request.alone);
   try {
     // Should another process have restored over it since the record was read: what that one wrote has changed since by its times.
     const comparison = new RestoredComparison(request, earlier.record, new Pace(watch));

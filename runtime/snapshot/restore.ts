@@ -1,12 +1,21 @@
-import { existsSync, lstatSync, readdirSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
 import { rename } from "node:fs/promises";
 import { dirname, isAbsolute, join, resolve } from "node:path";
-import { explainFullDisk } from "../full-disk";
+import { explainFullDisk, isFullDisk } from "../full-disk";
 import { InvalidInputError } from "../problems";
+import { removeTree } from "../remove-tree";
 import { type ObjectStore, openStore } from "../store";
 import type { Watch } from "../waiting";
 import { refuseCollisions } from "./collisions";
 import { selectEntries } from "./include";
+import {
+  giveUpMark,
+  incompleteMarker,
+  markIncomplete,
+  removeMark,
+  requireNoMarker,
+  requireOwnMark,
+} from "./incomplete";
 import { relocateTarget } from "./known-places";
 import { requirePaths, requireWithin, usualLimits } from "./limits";
 import { type Manifest, readManifest } from "./manifest-file";
@@ -15,7 +24,6 @@ import { partsOf } from "./parts";
 import { joinPath } from "./paths";
 import { parseReference } from "./reference";
 import { relocateTree } from "./relocate-tree";
-import { removeTree } from "./remove-tree";
 import { writeTreeFromCache } from "./restore-cache";
 import { EarlierRestore, restoreOver } from "./restore-over";
 import { type RecordedContents, recordContents, writeRecord } from "./restore-record";
@@ -37,7 +45,11 @@ export function restore(request: RestoreRequest): Promise<RestoredEnvironment> {
 export async function restoreBy(threads: ThreadChoice, request: RestoreRequest): Promise<RestoredEnvironment> {
   const target = resolve(request.target);
   if (!isAbsolute(request.target)) throw new Error(`${JSON.stringify(request.target)} is not an absolute path`);
-  if (request.over !== true || !isFilled(target)) return restoreNew(request, target, threads);
+  const { inPlace = false } = request;
+  if (!isFilled(target, inPlace)) {
+    return inPlace ? restoreInPlace(request, target, threads) : restoreNew(request, target, threads);
+  }
+  if (request.over !== true && !inPlace) return restoreNew(request, target, threads);
   if (request.include !== undefined) {
     const reason = "goes into a new folder only: over an earlier restore, everything else would be removed";
     throw new InvalidInputError([{ path: "include", reason }]);
@@ -47,9 +59,11 @@ export async function restoreBy(threads: ThreadChoice, request: RestoreRequest):
     const asked = await readSnapshot(request, target);
     const { manifest, store, location } = asked;
     requirePaths(manifest, target);
-    refuseCollisions(manifest, dirname(target));
-    const over = { manifest, store, reference: request.reference, target, location };
+    refuseCollisions(manifest, inPlace ? target : dirname(target));
+    const over = { manifest, store, reference: request.reference, target, location, alone: inPlace };
     return answerOf(asked, await restoreOver(over, earlier, { ...watchOf(request), ...threads }));
+  } catch (error) {
+    throw inPlace ? await withoutRoom(error, target) : error;
   } finally {
     await earlier.close();
   }
@@ -85,6 +99,48 @@ async function restoreNew(
   }
 }
 
+/**
+ * Fills a folder that cannot get its name at the end, a mount point for example. It is marked as incomplete meanwhile, and a restore
+ * that was killed or failed is gone on with by the next one, which compares what there is.
+ */
+async function restoreInPlace(
+  request: RestoreRequest,
+  target: string,
+  threads: ThreadChoice,
+): Promise<RestoredEnvironment> {
+  requireFolder(target);
+  const asked = await readSnapshot(request, target);
+  const { manifest, location } = asked;
+  const watch = { ...watchOf(request), ...threads };
+  mkdirSync(target, { recursive: true });
+  requirePaths(manifest, target);
+  refuseCollisions(manifest, target);
+  requireNoMarker(manifest);
+  const token = markIncomplete(target, request.reference, true);
+  try {
+    await fill(asked, undefined, target, watch);
+    const rewritten = relocateTree(manifest, target, location);
+    finishFolders(manifest.entries, target);
+    watch.signal?.throwIfAborted();
+    requireOwnMark(target, token);
+    const remarks = note(target, { target, location, contents: recordContents(manifest.entries) });
+    removeMark(target);
+    return answerOf(asked, [...rewritten, ...remarks]);
+  } catch (error) {
+    giveUpMark(target, token);
+    throw await withoutRoom(error, target);
+  }
+}
+
+/** Empties a folder that its file system has no room for: others need it, and the next attempt begins anew. Otherwise the error as it is. */
+async function withoutRoom(error: unknown, target: string): Promise<unknown> {
+  if (!isFullDisk(error)) return error;
+  // The mark goes last: killed on the way, it is still known for what it is.
+  const names = readdirSync(target).sort((a, b) => Number(a === incompleteMarker) - Number(b === incompleteMarker));
+  for (const name of names) if (name !== "lost+found") await removeTree(join(target, name));
+  return explainFullDisk(error, target, "the snapshot was not restored, and what there was of it was removed");
+}
+
 /** What is to be restored, found to be allowed and of use here. */
 interface Asked {
   readonly store: ObjectStore;
@@ -94,6 +150,7 @@ interface Asked {
   /** Entries of the whole snapshot. */
   readonly of: number;
   readonly location: string;
+  readonly usedElsewhere: boolean;
 }
 
 async function readSnapshot(request: RestoreRequest, target: string): Promise<Asked> {
@@ -104,8 +161,8 @@ async function readSnapshot(request: RestoreRequest, target: string): Promise<As
   const manifest = request.include === undefined ? whole : selectEntries(whole, request.include);
   requireWithin(manifest, limits);
   const location = resolve(request.location ?? target);
-  requireInterpreter(manifest, location);
-  return { store, digest, manifest, of: whole.entries.length, location };
+  if (request.usedElsewhere !== true) requireInterpreter(manifest, location);
+  return { store, digest, manifest, of: whole.entries.length, location, usedElsewhere: request.usedElsewhere ?? false };
 }
 
 /** Writes everything into an empty folder. Gives what a record of it says, which one by way of a cache does not have. */
@@ -128,14 +185,14 @@ async function fill(
   }
 }
 
-function answerOf({ manifest, of, location }: Asked, remarks: readonly string[]): RestoredEnvironment {
+function answerOf({ manifest, of, location, usedElsewhere }: Asked, remarks: readonly string[]): RestoredEnvironment {
   const { head, entries, partial } = manifest;
   return {
     head,
     location: { root: location, layout: head.layout },
     python: join(location, head.layout.dependencies, "bin", "python"),
     partial: partial ? { entries: entries.length, of } : null,
-    remarks: [...remarks, ...platformRemarks(head)],
+    remarks: [...remarks, ...(usedElsewhere ? [] : platformRemarks(head))],
   };
 }
 
@@ -153,18 +210,24 @@ function note(partial: string, restored: Parameters<typeof writeRecord>[1]): rea
   }
 }
 
-function isFilled(target: string): boolean {
-  return lstatSync(target, { throwIfNoEntry: false })?.isDirectory() === true && readdirSync(target).length > 0;
+/** The root of a file system may have a folder of that system's own. */
+function isFilled(target: string, isMount: boolean): boolean {
+  if (lstatSync(target, { throwIfNoEntry: false })?.isDirectory() !== true) return false;
+  return readdirSync(target).some((name) => !(isMount && name === "lost+found"));
 }
 
 function requireFree(target: string): void {
+  requireFolder(target);
+  if (isFilled(target, false)) {
+    throw new Error(`${target} is not empty; give a folder that does not exist yet, or remove what is in it`);
+  }
+}
+
+function requireFolder(target: string): void {
   const found = lstatSync(target, { throwIfNoEntry: false });
   if (found === undefined) return;
   if (found.isSymbolicLink()) throw new Error(`${target} is a link; give a folder that does not exist yet`);
   if (!found.isDirectory()) throw new Error(`${target} is a file; give a folder that does not exist yet`);
-  if (readdirSync(target).length > 0) {
-    throw new Error(`${target} is not empty; give a folder that does not exist yet, or remove what is in it`);
-  }
 }
 
 /** A virtual environment is of no use without the interpreter that it was made with. */

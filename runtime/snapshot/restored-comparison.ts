@@ -13,6 +13,7 @@ import {
   symlinkSync,
   utimesSync,
 } from "node:fs";
+import { removeTree } from "../remove-tree";
 import type { ObjectStore } from "../store";
 import type { Watch } from "../waiting";
 import { chunkSize } from "./content";
@@ -23,7 +24,6 @@ import type { FileRecord, ManifestEntry } from "./manifest-records";
 import { formatCount, type Pace } from "./pace";
 import { type Parts, partNames, partOf, partsOf } from "./parts";
 import { foldersAbove, joinPath, nameOf, parentOf } from "./paths";
-import { removeTree } from "./remove-tree";
 import type { RestoreOver } from "./restore-over";
 import type { RestoreRecord } from "./restore-record";
 import type { ThreadChoice } from "./restore-workers";

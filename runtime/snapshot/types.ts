@@ -157,6 +157,21 @@ export interface RestoreRequest extends Partial<Watch> {
    */
   readonly over?: boolean;
   /**
+   * Fill the folder `target` itself, for example the mount point of a volume, which cannot get its name at the end. Meanwhile, and after a
+   * kill until it is done again, it is marked as incomplete and refused by a scan and a pack. A folder that is filled must
+   * be such an incomplete one, or what a restore on this machine has made; then only what differs is written, as with `over`. Nobody else may
+   * restore into it at the same time: a restore of another container that is marked there is taken for one that was killed. `cache` is
+   * not used.
+   * @default false
+   */
+  readonly inPlace?: boolean;
+  /**
+   * Whether only programs of another container or machine will use the environment, so that it is not asked whether its interpreter
+   * is here, nor told what of this machine's differs.
+   * @default false
+   */
+  readonly usedElsewhere?: boolean;
+  /**
    * Where the environment will finally be found, when that is not `target`: the known places that hold absolute paths are written for it.
    */
   readonly location?: string;

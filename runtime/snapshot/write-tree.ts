@@ -11,6 +11,7 @@ import {
   symlinkSync,
 } from "node:fs";
 import { formatSize } from "../format";
+import { NoRoomError } from "../full-disk";
 import type { ObjectStore } from "../store";
 import type { Watch } from "../waiting";
 import { fetchRange } from "./frame-reader";
@@ -117,7 +118,7 @@ export function whileWritten(mode: string): number {
 function requireSpace(folder: string, needed: number): void {
   const { bavail, bsize } = statfsSync(folder);
   if (bavail * bsize >= needed) return;
-  throw new Error(
+  throw new NoRoomError(
     `${folder} has ${formatSize(bavail * bsize)} free, but the snapshot takes ${formatSize(needed)}; make room, or restore elsewhere`,
   );
 }

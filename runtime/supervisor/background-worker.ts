@@ -1,9 +1,9 @@
 import { parentPort } from "node:worker_threads";
+import { demandModels } from "../instance/models";
 import { readHead, restore, scan } from "../snapshot";
 import type { Watch } from "../waiting";
 import type { BackgroundTask, FromBackground, ToBackground } from "./background";
 import { reasonOf } from "./journal";
-import { demandModels } from "./models";
 import type { RestoredEnvironment } from "./restored";
 import { Serial } from "./serial";
 

@@ -1,15 +1,7 @@
-import { join } from "node:path";
 import type { Layout } from "../environment";
+import { comfyuiCommand, comfyuiVariables, type OwnFolders, sourceFolder } from "../instance";
 import { loopback } from "./ports";
 import type { Start } from "./processes";
-
-/** Where an instance keeps what it writes. A workstation keeps ComfyUI's defaults inside its environment instead. */
-export interface OwnFolders {
-  readonly input: string;
-  readonly output: string;
-  readonly temp: string;
-  readonly user: string;
-}
 
 export interface ComfyUIStart {
   readonly root: string;
@@ -40,51 +32,21 @@ export function inheritedEnvironment(): Readonly<Record<string, string>> {
   );
 }
 
-/** ComfyUI's base directory: what holds the plugins' folder. */
-export function baseDirectory(root: string, layout: Layout): string {
-  return join(root, layout.plugins, "..");
-}
-
 /** How a ComfyUI process is started. */
 export function comfyuiStart(start: ComfyUIStart): Start {
-  const { root, layout, python, port, folders, log, mark } = start;
-  const source = join(root, layout.comfyui);
-  const base = baseDirectory(root, layout);
+  const { environmentVariables, log, mark } = start;
+  const [command, ...parameters] = comfyuiCommand({ ...start, listen: [loopback] });
   const machine = inheritedEnvironment();
   return {
-    command: python,
-    arguments: [
-      join(source, "main.py"),
-      "--listen",
-      loopback,
-      "--port",
-      String(port),
-      ...(base === source ? [] : ["--base-directory", base]),
-      ...(folders === null ? [] : folderArguments(folders)),
-      ...start.arguments,
-    ],
+    command,
+    arguments: parameters,
     environment: {
       ...machine,
-      // As activating the virtual environment would: plugins call its programs by name.
-      PATH: [join(root, layout.dependencies, "bin"), machine.PATH ?? "/usr/local/bin:/usr/bin:/bin"].join(":"),
-      VIRTUAL_ENV: join(root, layout.dependencies),
-      // Hubs' and compilers' caches go where a snapshot takes them along.
-      XDG_CACHE_HOME: join(root, layout.cache),
-      ...start.environmentVariables,
+      ...comfyuiVariables(start, machine.PATH ?? "/usr/local/bin:/usr/bin:/bin"),
+      ...environmentVariables,
     },
-    folder: source,
+    folder: sourceFolder(start),
     log,
     mark,
   };
-}
-
-/** ComfyUI adds `temp` to the temp directory that it is given, and empties that when it starts and stops. */
-function folderArguments({ input, output, temp, user }: OwnFolders): readonly string[] {
-  return [
-    ...["--input-directory", input],
-    ...["--output-directory", output],
-    ...["--temp-directory", join(temp, "..")],
-    ...["--user-directory", user],
-    ...["--database-url", `sqlite:///${join(user, "comfyui.db")}`],
-  ];
 }

@@ -9,9 +9,11 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { chmod, readdir, rm, rmdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readdir, rmdir } from "node:fs/promises";
+import { dirname } from "node:path";
 import type { z } from "zod";
+
+export { removeTree } from "../remove-tree";
 
 /**
  * Replaces a JSON file as a whole: a reader, and a start after a crash, finds the old or the new content. Whoever is killed on the
@@ -82,18 +84,6 @@ export function foldersIn(path: string): readonly string[] {
   }
 }
 
-/** Removes a folder with all it holds, also where a restored environment has folders without write permission. */
-export async function removeTree(path: string): Promise<void> {
-  try {
-    await rm(path, { recursive: true, force: true, maxRetries: 3 });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== "EACCES" && code !== "EPERM") throw error;
-    await makeFoldersWritable(path);
-    await rm(path, { recursive: true, force: true });
-  }
-}
-
 /** Removes a folder if it is there and empty. */
 export async function removeIfEmpty(path: string): Promise<void> {
   try {
@@ -116,11 +106,4 @@ export async function namesIn(path: string): Promise<readonly string[]> {
 
 export function isMissing(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === "ENOENT";
-}
-
-async function makeFoldersWritable(path: string): Promise<void> {
-  await chmod(path, 0o700);
-  for (const entry of await readdir(path, { withFileTypes: true })) {
-    if (entry.isDirectory()) await makeFoldersWritable(join(path, entry.name));
-  }
 }

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { Bell, pause, untilAborted } from "../bell";
 import { formatDuration } from "../format";
 import type { GatewaySettings, GatewayStatus } from "../gateway/targets";
+import { describeExit } from "../instance";
 import { packageRoot } from "../package-root";
 import { DeadlineError, waitFor } from "../waiting";
 import { backOff } from "./back-off";
@@ -16,7 +17,6 @@ import { type Journal, reasonOf } from "./journal";
 import { adoptOrClear } from "./kept-process";
 import { logTail } from "./process-log";
 import {
-  describeExit,
   killMarked,
   type ProcessIdentity,
   processIdentity,

@@ -1,7 +1,7 @@
-import { parseStartupLog } from "../health";
+import { type Evidence, type Exit, type Fault, faultOfExit as faultOf, type Phase } from "../instance";
 import { logTail, readLog } from "./process-log";
-import { describeExit, type Exit } from "./processes";
-import type { Evidence, Phase } from "./protocol";
+
+export type { Fault } from "../instance";
 
 /** How one start of an instance's process went. */
 export type Outcome =
@@ -14,25 +14,9 @@ export type Outcome =
       readonly conclusive: boolean;
     };
 
-/** What is wrong with an instance. */
-export interface Fault {
-  readonly phase: Phase;
-  readonly reason: string;
-  readonly plugin?: string;
-  readonly traceback?: string;
-}
-
-/** Why a process ended: ComfyUI does not name the plugin that ends it, so its last line is part of the reason. */
+/** Why a process ended, by what its log says. */
 export function faultOfExit(exit: Exit, seen: Phase, wasProven: boolean, log: string): Fault {
-  const { importing, traceback, lastLine } = parseStartupLog(readLog(log));
-  // It may have ended before anybody saw that it had come to its plugins.
-  const phase = seen === "booting" && importing ? "importing" : seen;
-  const when = wasProven ? "ComfyUI ended" : `ComfyUI ended while it was ${phase}`;
-  return {
-    phase,
-    reason: `${when}: ${describeExit(exit)}${lastLine === "" ? "" : `; it printed last: ${lastLine}`}`,
-    ...(traceback === null || wasProven ? {} : { traceback }),
-  };
+  return faultOf(exit, seen, wasProven, readLog(log));
 }
 
 /** A fault with what a person needs to see of it. */

@@ -2,16 +2,8 @@ import { readFileSync } from "node:fs";
 import { pause } from "../bell";
 import { formatDuration } from "../format";
 import { ComfyUI } from "../health";
+import { type Activity, longestSilence, lookInterval, noticeable, Silence } from "../instance";
 import { computed, type ProcessIdentity } from "./processes";
-
-/** Milliseconds without any sign of life after which a process is taken as hung. */
-const longestSilence = 10 * 60_000;
-/** Milliseconds between two looks. */
-const interval = 15_000;
-/** Milliseconds of silence that a person is told of. */
-const noticeable = 60_000;
-/** A process that computes for less than this share of the time does nothing: what waits has threads that wake now and then. */
-const idleShare = 0.01;
 
 export interface LivenessWatch {
   readonly url: string;
@@ -27,33 +19,22 @@ export interface LivenessWatch {
   readonly interval?: number;
 }
 
-/**
- * Returns why a process is taken as hung, once it is; null when the signal comes first.
- *
- * Lenient on purpose, since a restart loses the prompts that it has. One native call that keeps the interpreter's lock stops every
- * answer for as long as it lasts, and loading a model from a slow disk may take minutes. So only a process that for the whole time
- * neither answered nor computed nor read or wrote anything is hung: one that was stopped, or whose threads wait for each other. One that
- * computes forever is never ended; its clients can interrupt it.
- */
+/** Returns why a process is taken as hung, once it is; null when the signal comes first. See {@link Silence}. */
 export async function untilHung(watch: LivenessWatch): Promise<string | null> {
   const { url, identity, excused, report, signal } = watch;
   const comfyui = new ComfyUI(url, new AbortController().signal);
-  let lively = performance.now();
-  let before = activityOf(identity);
-  let at = lively;
+  const silence = new Silence(performance.now(), activityOf(identity));
   let told = false;
   for (;;) {
-    await pause(watch.interval ?? interval, signal);
+    await pause(watch.interval ?? lookInterval, signal);
     if (signal.aborted) return null;
     const answers = await comfyui.answers();
     if (signal.aborted) return null;
     const now = performance.now();
     const activity = activityOf(identity);
-    const share = ((activity?.seconds ?? 0) - (before?.seconds ?? 0)) / ((now - at) / 1000);
-    const active = activity === null || share >= idleShare || activity.bytes !== before?.bytes;
-    if (answers || active || excused()) lively = now;
-    [before, at] = [activity, now];
-    const silent = now - lively;
+    if (activity !== null) silence.observe(now, activity);
+    if (answers || activity === null || excused()) silence.interrupt(now);
+    const silent = silence.lasts(now);
     if (silent >= (watch.longestSilence ?? longestSilence)) {
       return `for ${formatDuration(silent)} it has not answered at ${url}, and neither computed nor read or written anything`;
     }
@@ -63,13 +44,14 @@ export async function untilHung(watch: LivenessWatch): Promise<string | null> {
   }
 }
 
-/** Seconds computed and bytes moved so far; null when the process is gone. */
-function activityOf(identity: ProcessIdentity): { readonly seconds: number; readonly bytes: string } | null {
+/** What it has done so far; null when the process is gone. */
+function activityOf(identity: ProcessIdentity): Activity | null {
+  const at = performance.now();
   const seconds = computed(identity);
   if (seconds === null) return null;
   try {
-    return { seconds, bytes: readFileSync(`/proc/${identity.pid}/io`, "utf8") };
+    return { at, seconds, bytes: readFileSync(`/proc/${identity.pid}/io`, "utf8") };
   } catch {
-    return { seconds, bytes: "" }; // A kernel without this account: computing decides.
+    return { at, seconds, bytes: "" }; // A kernel without this account: computing decides.
   }
 }

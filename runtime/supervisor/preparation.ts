@@ -1,10 +1,10 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
+import { demandModels, linkModels } from "../instance";
 import type { Watch } from "../waiting";
 import type { Background } from "./background";
 import { namesIn, removeTree, writeJson } from "./files";
 import type { InstanceFolders } from "./folders";
-import { demandModels, linkModels } from "./models";
 import type { ReleaseSpec } from "./protocol";
 import { type RestoredEnvironment, readRestored } from "./restored";
 
@@ -21,7 +21,7 @@ export async function prepareInstance(preparation: Preparation): Promise<Restore
   const { folders, spec } = preparation;
   const environment = await restoreOnce(preparation);
   const models = demandModels(environment.models, spec.models);
-  if (models !== null) await linkModels(environment, models);
+  if (models !== null) await linkModels(environment.location, models);
   // ComfyUI refuses a user folder that does not exist.
   for (const folder of [folders.input, folders.output, folders.temp, folders.user])
     mkdirSync(folder, { recursive: true });

@@ -1,10 +1,8 @@
 import {
   closeSync,
   existsSync,
-  fstatSync,
   mkdirSync,
   openSync,
-  readSync,
   renameSync,
   rmSync,
   statSync,
@@ -12,19 +10,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname } from "node:path";
+import { endOfFile, lastLines, longestRead, tailBytes } from "../instance";
 import { isMissing } from "./files";
 
 /** Bytes after which a log is moved aside; with the one kept beside it a process takes at most twice as much. */
 const largestLog = 16 * 2 ** 20;
-/**
- * Bytes that are read of a log to see how a start went, several times a second. ComfyUI prints its table of plugins last, and even
- * hundreds of tracebacks are less.
- */
-const longestRead = 4 * 2 ** 20;
-/** Lines and bytes that evidence quotes. */
-const tailLines = 40;
-const tailBytes = 64 * 2 ** 10;
-
 /**
  * Opens a fresh log for a process and keeps the previous start's as `<path>.1`. Processes write to the file itself, in append
  * mode, so that their output goes on when the supervisor is killed.
@@ -42,8 +32,7 @@ export function readLog(path: string): string {
 
 /** The last lines of a log. */
 export function logTail(path: string): readonly string[] {
-  const text = endOf(path, tailBytes).toString("utf8").trimEnd();
-  return text === "" ? [] : text.split(/\r?\n/).slice(-tailLines);
+  return lastLines(endOf(path, tailBytes).toString("utf8"));
 }
 
 /**
@@ -73,10 +62,7 @@ function endOf(path: string, bytes: number): Buffer {
     throw error;
   }
   try {
-    const { size } = fstatSync(file);
-    const buffer = Buffer.alloc(Math.min(size, bytes));
-    const length = readSync(file, buffer, 0, buffer.length, size - buffer.length);
-    return buffer.subarray(0, length);
+    return endOfFile(file, bytes);
   } finally {
     closeSync(file);
   }

@@ -3,6 +3,7 @@ import { closeSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import { formatDuration } from "../format";
+import type { Exit } from "../instance";
 import { openLog } from "./process-log";
 
 /** A process beyond the reuse of its number: pids come round again, also after a reboot. */
@@ -13,12 +14,6 @@ export interface ProcessIdentity {
 }
 
 export const processIdentity: z.ZodType<ProcessIdentity> = z.object({ pid: z.int().positive(), startTime: z.string() });
-
-export interface Exit {
-  /** Both are null when the process was started by an earlier supervisor, which took the answer with it. */
-  readonly code: number | null;
-  readonly signal: string | null;
-}
 
 /** A process that is looked after, whoever started it. */
 export interface RunningProcess {
@@ -228,11 +223,6 @@ export function send(identity: ProcessIdentity, signal: NodeJS.Signals): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
   }
-}
-
-export function describeExit({ code, signal }: Exit): string {
-  if (signal !== null) return `it was ended by ${signal}`;
-  return code === null ? "it ended" : `it exited with code ${code}`;
 }
 
 function killGroup(pid: number): void {

@@ -1,8 +1,8 @@
 import { z } from "zod";
+import { absolutePath, argumentSchema, healthSchema, layoutSchema, snapshotSchema, storeSchema } from "../instance";
 import type { GatewayDeclaration, Owner, ReleaseSpec, ServiceSettings, WorkstationDeclaration } from "./protocol";
 
 const milliseconds = z.int().nonnegative();
-const absolutePath = z.string().regex(/^\//, "is not an absolute path");
 const port = z.int().min(1).max(65_535);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "is not a SHA-256 in hex");
 /** Names become names of folders. */
@@ -14,20 +14,6 @@ export const nameSchema = z
   );
 
 const environmentVariables = z.record(z.string().regex(/^[A-Za-z_]\w*$/), z.string());
-/** What the supervisor itself sets for an instance. */
-const reserved = /^--(?:port|listen|base-directory|(?:input|output|temp|user)-directory|database-url)(?:=|$)/;
-const instanceArgument = z
-  .string()
-  .refine((argument) => !reserved.test(argument), "is set for each instance by the supervisor and cannot be declared");
-
-export const layoutSchema = z.object({
-  comfyui: z.string(),
-  plugins: z.string(),
-  dependencies: z.string(),
-  cache: z.string(),
-  models: z.string(),
-});
-
 export const ownerSchema: z.ZodType<Owner> = z.object({
   organization: z.string().min(1),
   project: z.string().min(1),
@@ -39,27 +25,12 @@ export const settingsSchema: z.ZodType<ServiceSettings> = z.object({
 });
 
 export const specSchema: z.ZodType<ReleaseSpec> = z.object({
-  snapshot: z
-    .string()
-    .regex(/^(?:\/|s3:\/\/).*#sha256:[0-9a-f]{64}$/, "is not <absolute folder or s3://…>#sha256:<64 hex digits>"),
-  store: z
-    .object({
-      region: z.string().exactOptional(),
-      endpoint: z.string().exactOptional(),
-      pathStyle: z.boolean().exactOptional(),
-      kmsKeyId: z.string().exactOptional(),
-    })
-    .exactOptional(),
+  snapshot: snapshotSchema,
+  store: storeSchema.exactOptional(),
   models: absolutePath.nullable(),
-  arguments: z.array(instanceArgument),
+  arguments: z.array(argumentSchema),
   environmentVariables,
-  health: z.object({
-    startTimeout: milliseconds,
-    stableFor: milliseconds,
-    smoke: z.record(z.string(), z.unknown()).nullable(),
-    smokeTimeout: milliseconds,
-    acceptFailing: z.array(z.string()),
-  }),
+  health: healthSchema,
 });
 
 export const claimSchema = z.object({ owner: ownerSchema, settings: settingsSchema, takeover: z.boolean() });

@@ -1,6 +1,7 @@
 import { Bell, pause, untilAborted } from "../bell";
 import { formatDuration } from "../format";
 import { parseStartupLog } from "../health";
+import { describeExit, type Exit } from "../instance";
 import { backOff, longestBackOff } from "./back-off";
 import type { Background } from "./background";
 import { removeTree } from "./files";
@@ -9,16 +10,7 @@ import { type Journal, reasonOf } from "./journal";
 import { adoptOrClear } from "./kept-process";
 import type { PortBook } from "./port-book";
 import { logTail, readLog } from "./process-log";
-import {
-  describeExit,
-  type Exit,
-  isAlive,
-  killMarked,
-  killRemains,
-  type RunningProcess,
-  startProcess,
-  stopProcess,
-} from "./processes";
+import { isAlive, killMarked, killRemains, type RunningProcess, startProcess, stopProcess } from "./processes";
 import type { Evidence, Phase, WorkstationDeclaration, WorkstationState } from "./protocol";
 import { QueueProbe } from "./queue-probe";
 import { type StoredWorkstation, urlOf } from "./records";

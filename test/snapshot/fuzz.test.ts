@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { InvalidInputError } from "../../runtime/problems";
+import { removeTree } from "../../runtime/remove-tree";
 import {
   DamagedSnapshotError,
   exportSnapshot,
@@ -12,7 +13,6 @@ import {
   SnapshotNotFoundError,
   verify,
 } from "../../runtime/snapshot";
-import { removeTree } from "../../runtime/snapshot/remove-tree";
 import { waitFor } from "../../runtime/waiting";
 import { Dice, damageBytes, damageRecords } from "../support/damage";
 import { sha256, writePack } from "../support/hostile-manifest";

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
@@ -19,8 +20,14 @@ const youngGeneration = 12;
 /** Threads that a pool has unless it is told otherwise: one for each processor. */
 export const usualThreads = () => Math.min(availableParallelism(), mostThreads);
 
-/** Compiled in any case: a thread does not go through what may translate the sources of the one that starts it. One file, which loads quickly. */
-const usualProgram = () => join(packageRoot(), "dist", "bundles", "snapshot-threads.js");
+/**
+ * Compiled in any case: a thread does not go through what may translate the sources of the one that starts it. One file, which loads
+ * quickly. A bundled program, which may be far from any package, has it beside itself.
+ */
+function usualProgram(): string {
+  const beside = join(__dirname, "snapshot-threads.js");
+  return existsSync(beside) ? beside : join(packageRoot(), "dist", "bundles", "snapshot-threads.js");
+}
 
 interface Task {
   readonly message: ToThread;

@@ -1,17 +1,23 @@
 import { lstatSync, mkdirSync, renameSync, statSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
+import type { EnvironmentLocation } from "../environment";
 import { formatSize } from "../format";
-import { isMissing, removeTree } from "./files";
-import type { RestoredEnvironment } from "./restored";
+import { removeTree } from "../remove-tree";
+import type { RestoredInstance } from "./restored";
 
 /** How many files a message names. */
 const mostNamed = 10;
+
+/** The models that a snapshot recorded are not all where they are looked for. Names what is wrong. */
+export class MissingModelsError extends Error {
+  override readonly name = "MissingModelsError";
+}
 
 /**
  * The folder that holds an instance's models, or null when they travelled with the snapshot. Fails when a recorded file is not
  * there or has another size: a workflow that needs it would otherwise be refused only when a user sends it.
  */
-export function demandModels(models: RestoredEnvironment["models"], declared: string | null): string | null {
+export function demandModels(models: RestoredInstance["models"], declared: string | null): string | null {
   const folder = declared ?? (models.mode === "included" ? null : models.root);
   if (folder === null) return null;
   const problems = models.files.flatMap(({ path, size }) => {
@@ -23,14 +29,15 @@ export function demandModels(models: RestoredEnvironment["models"], declared: st
   });
   if (problems.length === 0) return folder;
   const more = problems.length > mostNamed ? ` and ${problems.length - mostNamed} more` : "";
-  throw new Error(
+  throw new MissingModelsError(
     `${folder} does not hold the models that the snapshot recorded: ${problems.slice(0, mostNamed).join("; ")}${more}`,
   );
 }
 
 /** Makes the environment's models folder a link to the given one. Everything of the environment is the instance's own copy. */
-export async function linkModels({ location }: RestoredEnvironment, folder: string): Promise<void> {
+export async function linkModels(location: EnvironmentLocation, folder: string): Promise<void> {
   const link = join(location.root, location.layout.models);
+  if (folder === link) return;
   mkdirSync(dirname(link), { recursive: true });
   const temporary = `${link}.link`;
   await removeTree(temporary);
@@ -40,12 +47,7 @@ export async function linkModels({ location }: RestoredEnvironment, folder: stri
 }
 
 function isFolder(path: string): boolean {
-  try {
-    return lstatSync(path).isDirectory();
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
-  }
+  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 function sizeOf(path: string): number | null {

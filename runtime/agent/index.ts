@@ -1,0 +1,3 @@
+export { type InstanceSpec, instanceSpecSchema } from "./instance-spec";
+export type { Pulse, Run, RunExit } from "./launching";
+export type { AgentMessage, AgentPhase, AgentStatus } from "./status";

@@ -1,0 +1,287 @@
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { connect } from "node:net";
+import { networkInterfaces } from "node:os";
+import type { Evidence, Phase } from "../instance";
+import { Drain } from "./drain";
+import { type AgentFolders, launcherFiles } from "./folders";
+import { Follower } from "./following";
+import { type InstanceSpec, instanceSpecSchema } from "./instance-spec";
+import { Journal } from "./journal";
+import { writeLauncher } from "./launching";
+import type { InstanceOptions } from "./options";
+import { pause } from "./pause";
+import { HopelessRestoreError, interpreterOutside, restoreOnce } from "./restoring";
+import { type Answers, serve } from "./server";
+import type { AgentStatus } from "./status";
+import { ConclusiveFault, faultExitCode, noteFault, readFault } from "./termination";
+
+/** Milliseconds without a word of any gateway after which an empty queue alone makes an instance drained. */
+const usualUnheard = 30_000;
+/** Milliseconds between two looks at a proven instance's queue. */
+const queueInterval = 1_000;
+/** Milliseconds beyond the drain's deadline for which the agent outlives ComfyUI's end. */
+const graceBeyondDrain = 30_000;
+
+/** Runs the agent of an instance until it is told to end. Returns its exit code. */
+export async function runInstance(options: InstanceOptions): Promise<number> {
+  const agent = new InstanceAgent(options, readSpec(options.instance));
+  return agent.run();
+}
+
+/** What the agent was told; damaged or missing, nothing can be done but to say so. */
+function readSpec(path: string): InstanceSpec {
+  const parsed = instanceSpecSchema.safeParse(JSON.parse(readFileSync(path, "utf8")));
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(({ path: at, message }) => `${at.join(".") || "it"}: ${message}`);
+  throw new Error(`${path} is not what this agent is told by: ${problems.join("; ")}`);
+}
+
+class InstanceAgent {
+  readonly #folders: AgentFolders;
+  readonly #instance: string;
+  readonly #journal: Journal;
+  readonly #life = new AbortController();
+  #follower: Follower | null = null;
+  #started = false;
+  #stopping = false;
+  #released = false;
+  #queue: number | null = null;
+  #drain: { readonly start: number; readonly drain: Drain } | null = null;
+  #fault: Evidence | null = null;
+
+  constructor(
+    private readonly options: InstanceOptions,
+    private readonly spec: InstanceSpec,
+  ) {
+    this.#folders = options;
+    this.#instance = instanceId(spec, options.pod);
+    this.#journal = new Journal(this.#instance);
+  }
+
+  async run(): Promise<number> {
+    const stopped = this.#untilStopped();
+    const server = await serve(this.#answers(), this.spec.ports.agent, this.options.host);
+    try {
+      this.#fault = readFault(this.#folders);
+      if (this.#fault !== null) return await this.#remainFailed(this.#fault, stopped);
+      await Promise.race([this.#live(), stopped]);
+      await stopped;
+      await this.#untilComfyUIEnded();
+      return 0;
+    } catch (error) {
+      if (!(error instanceof ConclusiveFault)) throw error;
+      this.#fault = error.evidence;
+      this.#journal.evidence = error.evidence;
+      this.#journal.enter("failed", error.evidence.reason);
+      noteFault(error.evidence, this.#folders, this.options.terminationLog, this.#journal);
+      return faultExitCode;
+    } finally {
+      this.#life.abort(new Error("the agent ends"));
+      server.closeAllConnections();
+      server.close();
+    }
+  }
+
+  async #live(): Promise<void> {
+    const { signal } = this.#life;
+    const { spec } = this;
+    let phase: Phase = "restoring";
+    try {
+      mkdirSync(`${this.#folders.launcher}/agent`, { recursive: true, mode: 0o700 });
+      // What restores note for later ones outlives this process there.
+      process.env.XDG_CACHE_HOME ??= launcherFiles(this.#folders).cache;
+      const restored = await restoreOnce(spec, this.#folders, this.#journal, signal);
+      phase = "waiting";
+      writeLauncher(spec, restored, this.#folders, this.options.address ?? ownAddress());
+      const outside = interpreterOutside(restored.python, restored.location.root);
+      const image = outside === null ? "the environment's own interpreter" : outside;
+      this.#follower = new Follower({
+        instance: this.#instance,
+        spec,
+        restored,
+        folders: this.#folders,
+        journal: this.#journal,
+        demands: `its image has to be able to run ${image}`,
+        longestSilence: this.options.longestSilence,
+        lookInterval: this.options.lookInterval,
+      });
+    } catch (error) {
+      if (signal.aborted) return;
+      throw new ConclusiveFault(this.#evidence(phase, error));
+    }
+    this.#started = true;
+    this.#journal.say("the environment is there; ComfyUI may start");
+    this.#follower.expected = () => this.#leaving;
+    this.#follower.onStart = () => {
+      this.#queue = null;
+      this.#released = false;
+    };
+    await Promise.all([this.#follower.run(signal), this.#watchQueue(this.#follower, signal)]);
+  }
+
+  #evidence(phase: Phase, error: unknown): Evidence {
+    const reason = error instanceof Error ? error.message : String(error);
+    // What was not foreseen is to be found in the code.
+    const known = error instanceof HopelessRestoreError || (error as NodeJS.ErrnoException).code !== undefined;
+    const stack = known || !(error instanceof Error) ? undefined : error.stack;
+    return {
+      instance: this.#instance,
+      phase,
+      reason,
+      ...(stack === undefined ? {} : { traceback: stack }),
+      logTail: [],
+    };
+  }
+
+  /** Another attempt would come to the same, so nothing is done: the evidence is there for whoever asks. */
+  async #remainFailed(fault: Evidence, stopped: Promise<void>): Promise<number> {
+    this.#journal.evidence = fault;
+    this.#started = existsSync(launcherFiles(this.#folders).start);
+    this.#journal.enter("failed", `${fault.reason} (noted by an earlier agent of this pod; nothing is tried again)`);
+    await stopped;
+    // Only a container's last end is kept for those who look at the pod: it has to tell the fault as well.
+    noteFault(fault, this.#folders, this.options.terminationLog, this.#journal);
+    return faultExitCode;
+  }
+
+  async #untilStopped(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      for (const name of ["SIGTERM", "SIGINT"] as const) process.on(name, () => resolve());
+    });
+    this.#stopping = true;
+    this.#journal.say("told to end");
+  }
+
+  /** The kubelet ends this container after ComfyUI's; others may not. */
+  async #untilComfyUIEnded(): Promise<void> {
+    const follower = this.#follower;
+    const grace = this.options.grace ?? this.spec.drainDeadline + graceBeyondDrain;
+    const deadline = performance.now() + grace;
+    while (follower?.running === true && performance.now() < deadline) {
+      if (!(await this.#isListening())) return;
+      await pause(200, this.#life.signal);
+    }
+  }
+
+  #isListening(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const socket = connect(this.spec.ports.comfyui, "127.0.0.1");
+      const end = (answer: boolean) => {
+        socket.destroy();
+        resolve(answer);
+      };
+      socket.once("connect", () => end(true));
+      socket.once("error", () => end(false));
+    });
+  }
+
+  async #watchQueue(follower: Follower, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      this.#note(follower.proven ? await follower.queueRemaining() : null);
+      await pause(queueInterval, signal);
+    }
+  }
+
+  #note(queue: number | null): number | null {
+    this.#queue = queue;
+    // It was given work after the gateway was done with it.
+    if (queue !== null && queue > 0) this.#released = false;
+    return queue;
+  }
+
+  get #draining(): boolean {
+    return this.#drain !== null && this.#drain.start === (this.#follower?.start ?? 0);
+  }
+
+  get #leaving(): boolean {
+    return this.#stopping || this.#draining;
+  }
+
+  #answers(): Answers {
+    const { options } = this;
+    return {
+      status: () => Promise.resolve(this.#status()),
+      started: () => this.#started,
+      ready: () => this.#ready,
+      live: () => this.#condemned === null,
+      drain: () => this.#drained(options.unheard ?? usualUnheard),
+      release: () => {
+        this.#released = true;
+      },
+      keep: () => {
+        this.#released = false;
+        this.#drain?.drain.heard();
+      },
+    };
+  }
+
+  get #ready(): boolean {
+    return this.#follower?.proven === true && this.#condemned === null && !this.#leaving && this.#fault === null;
+  }
+
+  get #condemned(): string | null {
+    return this.#follower?.condemned ?? null;
+  }
+
+  async #drained(unheard: number): Promise<void> {
+    const follower = this.#follower;
+    // The kubelet asks also before it starts a container again that does not live: there is nothing to wait for, and nothing goes.
+    if (follower === null || this.#fault !== null || follower.condemned !== null) return;
+    const { start } = follower;
+    if (this.#drain?.start !== start) {
+      const began = new Drain(
+        {
+          deadline: this.spec.drainDeadline,
+          unheard,
+          queueRemaining: async () => this.#note(await follower.queueRemaining()),
+          holdsWork: () => follower.start === start && follower.proven,
+          report: (detail) => this.#journal.enter("draining", detail),
+        },
+        () => this.#released,
+        this.#life.signal,
+      );
+      this.#drain = { start, drain: began };
+      this.#journal.enter("draining");
+      void began.done.then((how) => {
+        const text = how === "drained" ? "drained" : "the drain's deadline has come; what is left is lost";
+        this.#journal.enter("draining", text);
+        this.#journal.say(text);
+      });
+    }
+    await this.#drain.drain.done;
+  }
+
+  #status(): AgentStatus {
+    const { phase, detail, phaseSince, evidence } = this.#journal;
+    return {
+      protocol: 1,
+      service: this.spec.service,
+      release: this.spec.release,
+      instance: this.#instance,
+      phase,
+      detail,
+      phaseSince,
+      started: this.#started,
+      ready: this.#ready,
+      live: this.#condemned === null,
+      start: this.#follower?.start ?? 0,
+      queueRemaining: this.#queue,
+      draining: this.#draining,
+      released: this.#released,
+      evidence,
+    };
+  }
+}
+
+/** `<release>/<what the pod's name has after the Deployment's>`; the whole name for a pod that is named otherwise. */
+function instanceId({ service, release }: InstanceSpec, pod: string): string {
+  const prefix = `${service}-${release}-`;
+  return `${release}/${pod.startsWith(prefix) ? pod.slice(prefix.length) : pod}`;
+}
+
+/** The pod's address, where the downward API has not told it. */
+function ownAddress(): string {
+  const addresses = Object.values(networkInterfaces()).flatMap((found) => found ?? []);
+  const outward = addresses.find(({ internal, family }) => !internal && family === "IPv4");
+  return outward?.address ?? "127.0.0.1";
+}
