@@ -53,7 +53,7 @@ export interface ElectionOptions {
   readonly consult: (holder: Identity) => Promise<Consultation>;
   /** Milliseconds since this gateway was last seen to follow the holder, as the holder was told. */
   readonly sinceFollowed: (holder: Identity) => number;
-  /** Whether this gateway is fit to take over from one that has gone in order; asked again every 100 ms for 3 s at most. */
+  /** Whether this gateway is fit to take over from one that has gone in order; asked again every 100 ms for 1 s at most. */
   readonly prepared: () => boolean;
   /** Called when the holder is another one, or nobody any more. */
   readonly onChange: () => void;
@@ -75,8 +75,8 @@ type Lease = z.infer<typeof leaseSchema>;
 
 /** Milliseconds between two looks at a holder that does not answer at all. */
 const suspicious = 300;
-/** Milliseconds for which one that is not prepared leaves a free Lease to others. */
-const longestPreparation = 3_000;
+/** Milliseconds for which one that is not prepared leaves a free Lease to others; who is prepared takes it at once. */
+const longestPreparation = 1_000;
 
 export class Election {
   private readonly times: LeaseTimes;
@@ -227,7 +227,8 @@ export class Election {
     const { consult, sinceFollowed, prepared } = this.options;
     if (holder === "") {
       this.freeSince ??= performance.now();
-      return prepared() || performance.now() - this.freeSince > longestPreparation;
+      // Where nobody has led yet, there is nothing to be prepared for.
+      return (lease.spec.leaseTransitions ?? 0) === 0 || prepared() || performance.now() - this.freeSince > longestPreparation;
     }
     this.freeSince = null;
     const other = parseIdentity(holder);
