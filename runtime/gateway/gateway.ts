@@ -4,7 +4,8 @@ import { ClientSessions } from "./client-sessions";
 import { Fleet } from "./fleet";
 import { ForeignOrigins, type Resolve } from "./foreign-origin";
 import { InputFiles } from "./input-files";
-import { Listener, type Shutdown } from "./listener";
+import type { Instance } from "./instance";
+import { type Handler, Listener, type Shutdown } from "./listener";
 import { type Log, printLog } from "./log";
 import { LostPrompts } from "./lost-prompts";
 import { Metrics } from "./metrics";
@@ -13,7 +14,9 @@ import { PassThrough } from "./pass-through";
 import { PromptLedger } from "./prompt-ledger";
 import { QueuePoll } from "./queue-poll";
 import { ResultCollector } from "./result-collector";
+import { answer, upgrade } from "./router";
 import { Spool } from "./spool";
+import type { SpoolChanges } from "./spool-changes";
 import { FolderTargetSource, type TargetSource } from "./target-source";
 import type { GatewaySettings, Targets } from "./targets";
 import { defaultTimeouts, type Timeouts } from "./timeouts";
@@ -21,13 +24,19 @@ import { defaultTimeouts, type Timeouts } from "./timeouts";
 /** Milliseconds between two looks for results past their retention. */
 const tidyInterval = 10_000;
 
-export interface GatewayOptions {
-  /** Holds `settings.json` and `targets.json`, and the spool. */
-  readonly folder: string;
+export interface GatewayOptions extends PartsOptions {
   /** 0: one that is free. */
   readonly port: number;
   /** Default 127.0.0.1. */
   readonly host?: string;
+  /** Default: 3 s of grace, 30 s in all. */
+  readonly shutdown?: Shutdown;
+}
+
+/** A gateway but for its listener. */
+export interface PartsOptions {
+  /** Holds `settings.json` and `targets.json`, and the spool. */
+  readonly folder: string;
   /** Default: the two files of the folder. */
   readonly source?: TargetSource;
   /** Milliseconds for which a request is held while no instance is ready for it. Default 10 s. */
@@ -35,10 +44,24 @@ export interface GatewayOptions {
   readonly timeouts?: Partial<Timeouts>;
   /** Finds what a host name stands for. Default: the system's. */
   readonly resolve?: Resolve;
-  /** Default: 3 s of grace, 30 s in all. */
-  readonly shutdown?: Shutdown;
+  /** Is told of every change in the spool. */
+  readonly spoolChanges?: SpoolChanges;
+  /** Whether nothing of an instance that needs nothing any more would go with this gateway. Default: always. */
+  readonly safe?: (instance: Instance) => boolean;
+  /** Throws when no prompt may be sent by this gateway any more. Default: never. */
+  readonly beforePrompt?: () => void;
   /** Default: standard output. */
   readonly log?: Log;
+}
+
+/** A gateway that answers whoever hands it requests. */
+export interface OpenGateway {
+  readonly parts: GatewayParts;
+  readonly handler: Handler;
+  /** Closes WebSockets with 1012. */
+  closeSockets(): Promise<void>;
+  /** Follows its targets no longer, and keeps no more results. What is under way goes on. */
+  stop(): Promise<void>;
 }
 
 export interface RunningGateway {
@@ -50,17 +73,46 @@ export interface RunningGateway {
 
 /** Starts a gateway; returns once it listens. Fails without usable settings, or when the port is taken. */
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
-  const { folder, port, host = "127.0.0.1", log = printLog } = options;
-  const source = options.source ?? new FolderTargetSource(folder);
+  const { port, host = "127.0.0.1", log = printLog } = options;
   const shutdown = options.shutdown ?? { keepAliveGrace: 3_000, deadline: 30_000 };
+  const gateway = await openGateway(options);
+  const listener = new Listener(gateway.handler, { headersTimeout: gateway.parts.timeouts.head, log });
+  try {
+    const actualPort = await listener.listen(port, host);
+    const url = urlOf(host, actualPort);
+    log(`listening on ${url}`);
+    return {
+      url,
+      close: async () => {
+        log("stopping");
+        await Promise.all([listener.close(shutdown), gateway.closeSockets()]);
+        await gateway.stop();
+        log("stopped");
+      },
+    };
+  } catch (error) {
+    await gateway.stop();
+    await gateway.closeSockets();
+    throw error;
+  }
+}
+
+export function urlOf(host: string, port: number): string {
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+/** Opens all of a gateway but its listener. Fails without usable settings. */
+export async function openGateway(options: PartsOptions): Promise<OpenGateway> {
+  const { folder, log = printLog, spoolChanges } = options;
+  const source = options.source ?? new FolderTargetSource(folder);
   let settings: GatewaySettings | null = null;
   const currentSettings = (): GatewaySettings => {
     if (settings === null) throw new Error("the gateway's settings are not read yet");
     return settings;
   };
   const spoolFolder = join(folder, "spool");
-  const spool = await Spool.open(spoolFolder, currentSettings, log);
-  const ledger = await PromptLedger.open(spoolFolder, log);
+  const spool = await Spool.open(spoolFolder, currentSettings, log, spoolChanges);
+  const ledger = await PromptLedger.open(spoolFolder, log, spoolChanges);
   const fleet = new Fleet();
   const affinity = new Affinity();
   const metrics: Metrics = new Metrics({ fleet, ledger, spool, openSockets: () => sessions.openSockets });
@@ -104,6 +156,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     metrics,
     log,
     holdTimeout: options.holdTimeout ?? 10_000,
+    safe: options.safe ?? (() => true),
+    beforePrompt: options.beforePrompt ?? (() => {}),
     timeouts: { ...defaultTimeouts, ...options.timeouts },
   };
 
@@ -139,30 +193,20 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     affinity.remember(clients, instance.id);
   }
   const tidyTimer = setInterval(tidyAndReport, tidyInterval);
-  const listener = new Listener(parts);
-  const stop = async () => {
-    source.close();
-    clearInterval(tidyTimer);
-    poll.close();
-    lost.close();
-    await collector.close();
+  return {
+    parts,
+    handler: {
+      answer: (request, response) => answer(request, response, parts),
+      upgrade: (request, socket, head) => upgrade(request, socket, head, parts),
+      maximumBodySize: () => currentSettings().maximumBodySize,
+    },
+    closeSockets: () => sessions.close(),
+    stop: async () => {
+      source.close();
+      clearInterval(tidyTimer);
+      poll.close();
+      lost.close();
+      await collector.close();
+    },
   };
-  try {
-    const actualPort = await listener.listen(port, host);
-    const url = `http://${host.includes(":") ? `[${host}]` : host}:${actualPort}`;
-    log(`listening on ${url}`);
-    return {
-      url,
-      close: async () => {
-        log("stopping");
-        await Promise.all([listener.close(shutdown), sessions.close()]);
-        await stop();
-        log("stopped");
-      },
-    };
-  } catch (error) {
-    await stop();
-    await sessions.close();
-    throw error;
-  }
 }

@@ -1,5 +1,5 @@
 import type { Candidate } from "./routing";
-import type { TargetInstance } from "./targets";
+import type { InstanceState, TargetInstance } from "./targets";
 
 let decisions = 0;
 
@@ -9,7 +9,7 @@ export class Instance implements Candidate {
   readonly release: string;
   readonly epoch: number;
   readonly url: URL;
-  state: "ready" | "draining";
+  state: InstanceState;
   /** Requests of clients under way to it. */
   inFlight = 0;
   /** Running plus waiting prompts as it last answered; null while it does not answer. */

@@ -2,8 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type AddressInfo, Server as NetServer } from "node:net";
 import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
-import type { GatewayParts } from "./parts";
-import { answer, upgrade } from "./router";
+import type { Log } from "./log";
 
 /** Milliseconds for a whole request: uploads over slow lines take minutes. */
 const requestTimeout = 15 * 60_000;
@@ -19,6 +18,21 @@ export interface Shutdown {
   readonly deadline: number;
 }
 
+/** What answers the requests of a listener. */
+export interface Handler {
+  /** Never throws. */
+  answer(request: IncomingMessage, response: ServerResponse): Promise<void>;
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>;
+  /** Bytes that a request's body may have. */
+  maximumBodySize(): number;
+}
+
+export interface ListenerOptions {
+  /** Milliseconds for the head of a client's request to be complete. */
+  readonly headersTimeout: number;
+  readonly log: Log;
+}
+
 /** The gateway's own HTTP server. */
 export class Listener {
   private readonly server: Server;
@@ -26,14 +40,17 @@ export class Listener {
   private readonly underWay = new Set<ServerResponse>();
   private readonly upgraded = new Set<Duplex>();
 
-  constructor(private readonly parts: GatewayParts) {
+  /** @param handler answers what comes from now on; may be another one at any time, while the port stays open. */
+  constructor(
+    public handler: Handler,
+    { headersTimeout, log }: ListenerOptions,
+  ) {
     const onRequest = (request: IncomingMessage, response: ServerResponse) => {
       if (this.closing) response.shouldKeepAlive = false;
       this.underWay.add(response);
       response.on("close", () => this.underWay.delete(response));
-      void answer(request, response, this.parts);
+      void this.handler.answer(request, response);
     };
-    const { head: headersTimeout } = parts.timeouts;
     const connectionsCheckingInterval = Math.ceil(headersTimeout / 3);
     this.server = createServer(
       { headersTimeout, requestTimeout, keepAliveTimeout, connectionsCheckingInterval },
@@ -43,7 +60,7 @@ export class Listener {
     this.server.on("checkContinue", (request, response) => {
       const declared = Number(request.headers["content-length"] ?? 0);
       // Who asks before sending need not send what is refused.
-      if (declared <= this.parts.settings().maximumBodySize) response.writeContinue();
+      if (declared <= this.handler.maximumBodySize()) response.writeContinue();
       onRequest(request, response);
     });
     this.server.on("upgrade", (request, socket, head) => {
@@ -57,8 +74,8 @@ export class Listener {
       }
       this.upgraded.add(socket);
       socket.on("close", () => this.upgraded.delete(socket));
-      upgrade(request, socket, head, this.parts).catch((error: Error) => {
-        this.parts.log(`an upgrade of ${request.url?.replace(/\?.*$/s, "")} failed: ${error.message}`);
+      this.handler.upgrade(request, socket, head).catch((error: Error) => {
+        log(`an upgrade of ${request.url?.replace(/\?.*$/s, "")} failed: ${error.message}`);
         socket.destroy();
       });
     });

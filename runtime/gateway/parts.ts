@@ -3,6 +3,7 @@ import type { ClientSessions } from "./client-sessions";
 import type { Fleet } from "./fleet";
 import type { ForeignOrigins } from "./foreign-origin";
 import type { InputFiles } from "./input-files";
+import type { Instance } from "./instance";
 import type { Log } from "./log";
 import type { Metrics } from "./metrics";
 import type { PassThrough } from "./pass-through";
@@ -26,5 +27,9 @@ export interface GatewayParts {
   readonly log: Log;
   /** Milliseconds for which a request is held while no instance is ready for it. */
   readonly holdTimeout: number;
+  /** Whether nothing of an instance that needs nothing any more would go with this gateway. */
+  readonly safe: (instance: Instance) => boolean;
+  /** Throws a {@link NotLeadingError} when this gateway may send no prompt any more. */
+  readonly beforePrompt: () => void;
   readonly timeouts: Timeouts;
 }

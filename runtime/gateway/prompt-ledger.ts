@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
 import { replaceFile } from "./atomic-file";
 import type { Instance } from "./instance";
 import type { Log } from "./log";
+import { type SpoolChanges, unwatched } from "./spool-changes";
 
 const notedEntry = z.object({
   id: z.string(),
@@ -61,10 +62,11 @@ export class PromptLedger {
   private constructor(
     private readonly folder: string,
     private readonly log: Log,
+    private readonly changes: SpoolChanges,
   ) {}
 
-  static async open(spool: string, log: Log): Promise<PromptLedger> {
-    const ledger = new PromptLedger(join(spool, "prompts"), log);
+  static async open(spool: string, log: Log, changes: SpoolChanges = unwatched): Promise<PromptLedger> {
+    const ledger = new PromptLedger(join(spool, "prompts"), log, changes);
     await mkdir(ledger.folder, { recursive: true });
     for (const name of await readdir(ledger.folder)) {
       try {
@@ -113,6 +115,7 @@ export class PromptLedger {
     const stored: z.infer<typeof storedEntry> = { ...noted, request };
     try {
       await this.write(entry.id, () => replaceFile(this.path(entry.id), JSON.stringify(stored)));
+      this.changes.put("prompts", basename(this.path(entry.id)));
       this.unwritten.delete(entry.id);
     } catch (error) {
       if (this.unwritten.size === 0) this.log(`prompts cannot be noted at the moment: ${(error as Error).message}`);
@@ -139,11 +142,24 @@ export class PromptLedger {
     entry.acceptedAt = Date.now();
   }
 
+  /** Notes a prompt that an instance was found to have. Its request is what the instance says of it. */
+  async adopt(
+    prompt: Pick<PromptEntry, "id" | "clientId" | "clients"> & { readonly request: string },
+    instance: Instance,
+    number: number | null,
+  ): Promise<void> {
+    const entry = await this.submit(prompt, instance);
+    entry.state = "outstanding";
+    entry.number = number;
+    entry.acceptedAt = 0;
+  }
+
   /** Forgets a prompt: it was refused, removed from its queue, or its result is kept. */
   async drop(entry: PromptEntry): Promise<void> {
     if (this.entries.get(entry.id) !== entry) return;
     this.entries.delete(entry.id);
     this.unwritten.delete(entry.id);
+    this.changes.remove("prompts", basename(this.path(entry.id)));
     await this.write(entry.id, () => rm(this.path(entry.id), { force: true }));
   }
 

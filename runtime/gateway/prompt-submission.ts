@@ -46,6 +46,7 @@ export async function submitPrompt(exchange: Exchange, parts: GatewayParts): Pro
     const instance = await findInstance(parts, { ...exchange, clients }, { excluded, deadline });
     if (signal.aborted) return;
     if (instance === null) return noInstance(response, parts, visitor.release);
+    parts.beforePrompt();
     const end = instance.beginSubmission();
     let accepted = false;
     try {
@@ -91,6 +92,12 @@ async function attempt(
   } catch (error) {
     await ledger.drop(entry);
     return { kind: "failed", reason: unanswered(error).message };
+  }
+  try {
+    parts.beforePrompt();
+  } catch (error) {
+    await ledger.drop(entry);
+    throw error;
   }
   try {
     const answer = await send(instance, exchange, Buffer.from(text), timeouts.answer);

@@ -3,7 +3,7 @@ import type { Instance } from "./instance";
 import { askQueueLength } from "./queue-look";
 
 /** Milliseconds between two looks; a draining instance is waited for. */
-const interval = { ready: 1_000, draining: 250 };
+const interval = { ready: 1_000, draining: 250, unready: 1_000 };
 
 /** Keeps the length of every instance's queue known. */
 export class QueuePoll {

@@ -1,11 +1,12 @@
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
 import { replaceFile } from "./atomic-file";
 import { endOf } from "./end-of-record";
 import type { FileReference } from "./json-text";
 import type { Log } from "./log";
+import { type SpoolChanges, unwatched } from "./spool-changes";
 
 const keptFile = z.object({
   filename: z.string(),
@@ -62,10 +63,11 @@ export class ResultStore {
   private constructor(
     private readonly folder: string,
     private readonly incoming: string,
+    private readonly changes: SpoolChanges,
   ) {}
 
-  static async open(spool: string, log: Log): Promise<ResultStore> {
-    const store = new ResultStore(join(spool, "results"), join(spool, "incoming"));
+  static async open(spool: string, log: Log, changes: SpoolChanges = unwatched): Promise<ResultStore> {
+    const store = new ResultStore(join(spool, "results"), join(spool, "incoming"), changes);
     await mkdir(store.folder, { recursive: true });
     const found: { readonly place: string; readonly result: KeptResult }[] = [];
     for (const name of await readdir(store.folder)) {
@@ -153,12 +155,13 @@ export class ResultStore {
     await writeFile(join(folder, "meta.json"), JSON.stringify(kept), { mode: 0o600 });
     const place = this.newPlace(result.promptId);
     await rename(folder, place);
+    this.changes.put("results", basename(place));
     await this.replace(place, kept);
   }
 
   async remove(promptId: string): Promise<void> {
     const place = this.forget(promptId);
-    if (place !== undefined) await rm(place, { recursive: true, force: true });
+    if (place !== undefined) await this.removeFolder(place);
   }
 
   kept(): readonly Kept[] {
@@ -187,7 +190,9 @@ export class ResultStore {
     }
     const changed = JSON.stringify([...departures]) !== JSON.stringify([...this.departures]);
     this.departures = departures;
-    if (changed) await replaceFile(join(this.folder, "..", "departures.json"), JSON.stringify([...departures]));
+    if (!changed) return;
+    await replaceFile(join(this.folder, "..", "departures.json"), JSON.stringify([...departures]));
+    this.changes.put("", "departures.json");
   }
 
   /** Removes results whose process went longer ago than the retention, and returns how many. */
@@ -204,7 +209,12 @@ export class ResultStore {
   private async replace(place: string, result: KeptResult): Promise<void> {
     const earlier = this.forget(result.promptId);
     this.index(place, result);
-    if (earlier !== undefined) await rm(earlier, { recursive: true, force: true });
+    if (earlier !== undefined) await this.removeFolder(earlier);
+  }
+
+  private async removeFolder(place: string): Promise<void> {
+    this.changes.remove("results", basename(place));
+    await rm(place, { recursive: true, force: true });
   }
 
   /** Takes a result out of the index, and returns its folder. */

@@ -12,6 +12,7 @@ import { clientKey, cookieKey, decodeOr, type Exchange, originForm, parsePath } 
 import { isLoopback } from "./foreign-origin";
 import { getHistory, getPromptHistory, postHistory } from "./history-routes";
 import type { Instance } from "./instance";
+import { NotLeadingError, refuseNotLeading } from "./not-leading";
 import type { GatewayParts } from "./parts";
 import { hasBody } from "./pass-through";
 import { submitPrompt } from "./prompt-submission";
@@ -159,7 +160,7 @@ async function answerOwn(
   }
   if (!visitor.deployer) return refuse(request, response, 401, "deployer_only", "this needs the deployer's token");
   if (path === "/_gateway/status") {
-    return sendJson(response, JSON.stringify(gatewayStatus(fleet, ledger, sessions.openSockets)));
+    return sendJson(response, JSON.stringify(gatewayStatus(fleet, ledger, sessions.openSockets, parts.safe)));
   }
   return refuse(request, response, 404, "not_found", "there is no such route");
 }
@@ -194,7 +195,9 @@ function explain(error: Error, request: IncomingMessage, response: ServerRespons
   }
   // Nobody is left to be told.
   if (response.destroyed || request.socket.destroyed) return;
-  if (error instanceof UnansweredError) {
+  if (error instanceof NotLeadingError) {
+    refuseNotLeading(response);
+  } else if (error instanceof UnansweredError) {
     sendError(response, 502, "instance_unreachable", error.message, 1);
   } else {
     parts.log(`${request.method} ${request.url?.replace(/\?.*$/s, "")} failed: ${error.stack ?? error.message}`);

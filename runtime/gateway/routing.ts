@@ -1,8 +1,10 @@
+import type { InstanceState } from "./targets";
+
 /** What a decision needs to know of an instance. */
 export interface Candidate {
   readonly id: string;
   readonly release: string;
-  readonly state: "ready" | "draining";
+  readonly state: InstanceState;
   /** Whether it answered when it was last asked. */
   readonly answering: boolean;
   /** Prompts that it runs, has waiting, or is just being sent. */

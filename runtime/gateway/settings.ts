@@ -19,7 +19,7 @@ export const targetsSchema: z.ZodType<Targets> = z.object({
       id: z.string().min(1),
       release: z.string().min(1),
       url: z.url({ protocol: /^https?$/ }),
-      state: z.enum(["ready", "draining"]),
+      state: z.enum(["ready", "draining", "unready"]),
       epoch: z.number(),
     }),
   ),

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { formatSize } from "../format";
 import type { Log } from "./log";
 import { ResultStore } from "./result-store";
+import { type SpoolChanges, unwatched } from "./spool-changes";
 import type { GatewaySettings } from "./targets";
 import { UploadStore } from "./upload-store";
 
@@ -24,11 +25,13 @@ export class Spool {
     folder: string,
     limits: () => Pick<GatewaySettings, "resultRetention" | "maximumSpoolSize">,
     log: Log,
+    changes: SpoolChanges = unwatched,
   ): Promise<Spool> {
     // What a killed gateway had not finished writing.
     await rm(join(folder, "incoming"), { recursive: true, force: true });
     await mkdir(join(folder, "incoming"), { recursive: true, mode: 0o700 });
-    return new Spool(await ResultStore.open(folder, log), await UploadStore.open(folder, log), limits, log);
+    const results = await ResultStore.open(folder, log, changes);
+    return new Spool(results, await UploadStore.open(folder, log, changes), limits, log);
   }
 
   get bytes(): number {

@@ -10,6 +10,8 @@ export interface Targets {
   readonly instances: readonly TargetInstance[];
 }
 
+export type InstanceState = "ready" | "draining" | "unready";
+
 export interface TargetInstance {
   /** Unique over all releases, for example `r3-x7k2q/0`. */
   readonly id: string;
@@ -19,8 +21,9 @@ export interface TargetInstance {
   /**
    * `ready` instances get new prompts once their release serves (before that only from the deployer);
    * `draining` ones finish what they have: the gateway still finds results, running prompts and sockets there.
+   * `unready` ones get no new prompts for now, but are to stay: nothing is told of them as drained.
    */
-  readonly state: "ready" | "draining";
+  readonly state: InstanceState;
   /** Changes whenever the ComfyUI process behind the id was started anew: what it had queued before is lost. */
   readonly epoch: number;
 }
@@ -51,7 +54,7 @@ export interface GatewayStatus {
 
 export interface GatewayInstanceStatus {
   readonly id: string;
-  readonly state: "ready" | "draining";
+  readonly state: InstanceState;
   /** Requests under way to it, a slow download included; WebSockets and event streams, which last, are not. */
   readonly inFlight: number;
   /** Running plus waiting prompts as it last answered, or null while it does not answer. */

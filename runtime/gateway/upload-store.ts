@@ -1,11 +1,12 @@
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
 import type { FileReference } from "./json-text";
 import type { Download } from "./kept-file";
 import type { Log } from "./log";
 import type { Kept } from "./result-store";
+import { type SpoolChanges, unwatched } from "./spool-changes";
 
 const keptUpload = z.object({
   filename: z.string(),
@@ -30,10 +31,11 @@ export class UploadStore {
   private constructor(
     private readonly folder: string,
     private readonly incoming: string,
+    private readonly changes: SpoolChanges,
   ) {}
 
-  static async open(spool: string, log: Log): Promise<UploadStore> {
-    const store = new UploadStore(join(spool, "uploads"), join(spool, "incoming"));
+  static async open(spool: string, log: Log, changes: SpoolChanges = unwatched): Promise<UploadStore> {
+    const store = new UploadStore(join(spool, "uploads"), join(spool, "incoming"), changes);
     await mkdir(store.folder, { recursive: true });
     const found: KeptUpload[] = [];
     for (const name of await readdir(store.folder)) {
@@ -85,6 +87,7 @@ export class UploadStore {
       await writeFile(join(staged, "meta.json"), JSON.stringify(meta), { mode: 0o600 });
       await rm(folder, { recursive: true, force: true });
       await rename(staged, folder);
+      this.changes.put("uploads", name);
       if (previous !== undefined) await this.removeFolder(previous);
     } else await rm(incoming, { force: true });
     const upload = { ...meta, path, usedAt: Date.now() };
@@ -116,7 +119,9 @@ export class UploadStore {
   }
 
   private async removeFolder({ path }: KeptUpload): Promise<void> {
-    await rm(join(path, ".."), { recursive: true, force: true });
+    const folder = join(path, "..");
+    this.changes.remove("uploads", basename(folder));
+    await rm(folder, { recursive: true, force: true });
   }
 }
 

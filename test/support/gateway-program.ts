@@ -14,6 +14,7 @@ export async function bundleGateway(folder: string): Promise<string> {
     format: "cjs",
     target: "node22",
     minify: true,
+    alias: { "whatwg-url": "node:url" },
     logLevel: "silent",
   });
   return outfile;
@@ -27,11 +28,17 @@ export class GatewayProgram {
   readonly exit: Promise<number | null>;
 
   /** @param largestFile bytes that a file may get, as if the disk had no room for more. */
-  constructor(bundle: string, parameters: readonly string[], largestFile?: number) {
+  constructor(
+    bundle: string,
+    parameters: readonly string[],
+    largestFile?: number,
+    environment: NodeJS.ProcessEnv = process.env,
+  ) {
     // POSIX counts the limit in blocks of 512 bytes, bash in blocks of 1,024.
     const limit = largestFile === undefined ? "" : `ulimit -f ${Math.floor(largestFile / 1024)}; `;
     this.child = spawn("bash", ["-c", `${limit}exec "$0" "$@"`, process.execPath, bundle, ...parameters], {
       stdio: ["ignore", "pipe", "pipe"],
+      env: environment,
     });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.on("data", (chunk) => {

@@ -13,6 +13,8 @@ export interface UpstreamOptions {
   /** What its files and answers tell it by. */
   readonly name: string;
   readonly port?: number;
+  /** Default 127.0.0.1. */
+  readonly host?: string;
   /** Milliseconds that each prompt takes; `null`: until {@link Upstream.finishOne}. Default 0. */
   readonly duration?: number | null;
 }
@@ -64,15 +66,16 @@ export class Upstream {
   private constructor(
     readonly name: string,
     private readonly server: Server,
+    private readonly host: string,
     duration: number | null,
   ) {
     this.duration = duration;
     this.files = new UpstreamFiles(name);
   }
 
-  static async start({ name, port = 0, duration = 0 }: UpstreamOptions): Promise<Upstream> {
+  static async start({ name, port = 0, host = "127.0.0.1", duration = 0 }: UpstreamOptions): Promise<Upstream> {
     const server = createServer();
-    const upstream = new Upstream(name, server, duration);
+    const upstream = new Upstream(name, server, host, duration);
     server.on("request", (request, response) => void upstream.answer(request, response));
     server.on("upgrade", (request, socket, head) => {
       if (new URL(request.url ?? "/", "http://x").pathname.replace(/^\/api/, "") === "/plugin-socket") {
@@ -85,13 +88,13 @@ export class Upstream {
         upstream.webSockets.handleUpgrade(request, socket, head, (client) => upstream.accept(client, request)),
       );
     });
-    await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
+    await new Promise<void>((resolve) => server.listen(port, host, resolve));
     upstream.port = (server.address() as AddressInfo).port;
     return upstream;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.port}`;
+    return `http://${this.host}:${this.port}`;
   }
 
   get queueLength(): number {

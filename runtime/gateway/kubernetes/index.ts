@@ -1,0 +1,1 @@
+export { type KubernetesGatewayOptions, startKubernetesGateway } from "./start";
