@@ -1,6 +1,13 @@
 export { ComfyUIProject, type ComfyUIProjectArgs } from "./components/comfyui-project";
 export { DevWorkstation, type DevWorkstationArgs } from "./components/dev-workstation";
-export type { Environment, EnvironmentArgs, WorkstationEnvironment } from "./components/environment";
+export {
+  type ClaimArgs,
+  type ClaimEnvironment,
+  claim,
+  type Environment,
+  type EnvironmentArgs,
+  type WorkstationEnvironment,
+} from "./components/environment";
 export { OnlineService } from "./components/online-service";
 export type {
   DrainArgs,
