@@ -15,6 +15,8 @@ const loader = [
   `if(f.endsWith(".gz"))fs.writeFileSync("${unpackedFolder}/"+f.slice(0,-3),zlib.gunzipSync(fs.readFileSync("${programFolder}/"+f)));`,
   `const [file,...rest]=process.argv.slice(1);`,
   `process.argv=[process.argv[0],"${unpackedFolder}/"+file,...rest];`,
+  // Who parses arguments takes them differently in a process that was given its program on the command line.
+  `process.execArgv.length=0;`,
   `require(process.argv[1]);`,
 ].join("");
 
