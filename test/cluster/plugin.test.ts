@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { images } from "../support/cluster";
 import { ClusterNamespace } from "../support/cluster-namespace";
 import { freePort } from "../support/free-port";
 import { at, textAt, type Values } from "../support/kubernetes-plugin/values";
@@ -21,8 +22,12 @@ afterEach(async () => {
   await namespace[Symbol.asyncDispose]();
 });
 
-/** An image whose program ends only when it is told to; the lab has this one. */
-const pauseImage = process.env.TEST_PAUSE_IMAGE ?? "localhost/pause:1";
+/** A container that runs until it is told to end, which it then does at once. */
+const idle = {
+  name: "idle",
+  image: images.node,
+  command: ["node", "-e", "process.on('SIGTERM', () => process.exit(0)); setInterval(() => {}, 60_000)"],
+};
 
 const provider = (more: object = {}) => ({ kubeconfig: namespace.kubeconfig, namespace: namespace.name, ...more });
 
@@ -50,7 +55,7 @@ function deployment(
           spec: {
             ...(nowhere ? { nodeSelector: { "test/there-is-no": "such-node" } } : {}),
             terminationGracePeriodSeconds: 1,
-            containers: [{ name: "pause", image: pauseImage }],
+            containers: [idle],
           },
         },
       },
@@ -80,7 +85,7 @@ describe("creating", () => {
         name: "budget",
         args: {
           metadata: { name: "budget" },
-          spec: { maxUnavailable: 1, selector: { matchLabels: { app: "pause" } } },
+          spec: { maxUnavailable: 1, selector: { matchLabels: { app: "idle" } } },
         },
       },
       {
@@ -88,7 +93,7 @@ describe("creating", () => {
         name: "policy",
         args: {
           metadata: { name: "policy" },
-          spec: { podSelector: { matchLabels: { app: "pause" } }, policyTypes: ["Ingress"] },
+          spec: { podSelector: { matchLabels: { app: "idle" } }, policyTypes: ["Ingress"] },
         },
       },
       {
@@ -101,7 +106,7 @@ describe("creating", () => {
           spec: { holderIdentity: "test" },
         },
       },
-      deployment("pause", { annotations: byUid }),
+      deployment("idle", { annotations: byUid }),
     ]);
 
     const first = await project.mustUp();
@@ -120,7 +125,7 @@ describe("creating", () => {
     for (const [apiVersion, kind, name] of [
       ["v1", "ConfigMap", "settings"],
       ["v1", "ServiceAccount", "account"],
-      ["apps/v1", "Deployment", "pause"],
+      ["apps/v1", "Deployment", "idle"],
       ["coordination.k8s.io/v1", "Lease", "lease"],
     ] as const) {
       expect(await namespace.get(apiVersion, kind, name)).toBeUndefined();
@@ -414,7 +419,7 @@ describe("waiting", () => {
           backoffLimit: 0,
           template: {
             metadata: { labels: { label } },
-            spec: { restartPolicy: "Never", containers: [{ name: "pause", image: pauseImage }] },
+            spec: { restartPolicy: "Never", containers: [idle] },
           },
         },
       },
