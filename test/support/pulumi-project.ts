@@ -231,7 +231,7 @@ export function stepsOf({ output }: Run): Readonly<Record<string, number>> {
     unchanged: "same",
   } as const;
   for (const [, count, word] of output.matchAll(
-    /^\s+(?:[+~-]+ )?(\d+) (created|updated|deleted|replaced|unchanged)$/gm,
+    /^\s+(?:[+~-]+ ?)?(\d+) (created|updated|deleted|replaced|unchanged)$/gm,
   )) {
     if (word !== undefined) steps[words[word as keyof typeof words]] = Number(count);
   }
