@@ -11,6 +11,11 @@ const bundle = resolve(__dirname, "../../dist/bundles/agent.js");
 /** Options of the agent by name, without the dashes. */
 export type AgentArguments = Readonly<Record<string, string>>;
 
+export interface AgentSurroundings {
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly inContainer?: boolean;
+}
+
 /** What a pod has: folders that its containers share, and the containers as processes of this machine. */
 export class TestPod {
   readonly environment: string;
@@ -64,8 +69,8 @@ export class TestPod {
     return `http://127.0.0.1:${this.spec.ports.comfyui}`;
   }
 
-  /** The agent's container. */
-  startAgent(more: AgentArguments = {}, environment: Readonly<Record<string, string>> = {}): Started {
+  /** The agent; with `inContainer`, in a space of process numbers of its own, which takes root. */
+  startAgent(more: AgentArguments = {}, { environment = {}, inContainer = false }: AgentSurroundings = {}): Started {
     const { XDG_CACHE_HOME: _, ...inherited } = process.env;
     const args = {
       instance: join(this.root, "instance.json"),
@@ -79,9 +84,8 @@ export class TestPod {
       ...more,
     };
     const parameters = Object.entries(args).flatMap(([name, value]) => [`--${name}`, value]);
-    return this.#keep(
-      startProgram(process.execPath, [bundle, "instance", ...parameters], { ...inherited, ...environment }),
-    );
+    const start = inContainer ? startContainer : startProgram;
+    return this.#keep(start(process.execPath, [bundle, "instance", ...parameters], { ...inherited, ...environment }));
   }
 
   /** ComfyUI's container, whose process 1 is the launcher: it takes all others with it. */
@@ -154,9 +158,14 @@ export class TestPod {
     return existsSync(this.terminationLog) ? readFileSync(this.terminationLog, "utf8") : "";
   }
 
-  async remove(): Promise<void> {
+  /** Ends its processes. */
+  async end(): Promise<void> {
     for (const { child } of this.#processes) child.kill("SIGKILL");
     await Promise.all(this.#processes.map(({ ended }) => ended.catch(() => undefined)));
+  }
+
+  async remove(): Promise<void> {
+    await this.end();
     rmSync(this.root, { recursive: true, force: true });
   }
 }
