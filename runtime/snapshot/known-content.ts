@@ -14,7 +14,7 @@ export class KnownContent {
   readonly #catalog: ContentCatalog;
   /** By their number in the catalog; undefined where the pack is gone. */
   readonly #frames: readonly (Frame | undefined)[];
-  readonly #chunks = new Map<string, Frame>();
+  readonly #frameOf = new Map<string, Frame>();
   /** Digests of the manifests in the store that the catalog knows all of, or null where it cannot be continued. */
   readonly #keep: ((catalog: ContentCatalog) => void) | null;
 
@@ -32,7 +32,7 @@ export class KnownContent {
       const pack = catalog.packs[number];
       if (pack === undefined || packs.get(pack.sha256) !== pack.size) return undefined;
       const frame: Frame = { pack: pack.sha256, offset, length, size, sha256 };
-      if (!this.#chunks.has(sha256)) this.#chunks.set(sha256, frame);
+      if (!this.#frameOf.has(sha256)) this.#frameOf.set(sha256, frame);
       return frame;
     });
   }
@@ -95,9 +95,9 @@ export class KnownContent {
     return parts;
   }
 
-  /** The frame with this plain content, by its SHA-256. */
-  chunk(sha256: string): Frame | undefined {
-    return this.#chunks.get(sha256);
+  /** The frame with this SHA-256. */
+  frame(sha256: string): Frame | undefined {
+    return this.#frameOf.get(sha256);
   }
 
   /**
