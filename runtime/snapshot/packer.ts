@@ -36,6 +36,8 @@ interface Reading {
 export class Packer {
   readonly contents: Contents;
   #bytesPacked = 0;
+  /** Paths of files whose bytes are counted already, as read. */
+  readonly #hashedAhead = new Set<string>();
   readonly #index: StatIndex;
   readonly #known: KnownContent;
   readonly #writer: PackWriter;
@@ -78,6 +80,8 @@ export class Packer {
   /** Packs the tree that the index was turned to. Returns the paths of files that could not be read as the walk had found them. */
   async packTree(entries: EntryTable): Promise<ReadonlySet<string>> {
     this.contents.follow(entries);
+    // Reading these twice, should they be new, takes less than compressing them, should they be there.
+    await this.hashAll(this.#perhapsThere(entries));
     return this.pack(this.#unpacked(entries));
   }
 
@@ -86,7 +90,7 @@ export class Packer {
     const missed = new Set<string>();
     const isDone = (entry: TreeEntry) => {
       const packed = this.#isPacked(entry);
-      if (packed) this.#bytesPacked += entry.stamp.size;
+      if (packed) this.#countDone(entry.path, entry.stamp.size);
       return packed;
     };
     await this.#workers.until(this.#signal, () =>
@@ -130,8 +134,21 @@ export class Packer {
       const content = this.#index.rowAt(row);
       if (content >= 0 && this.#has(this.contents.table.digest(content))) {
         this.contents.setAt(row, content);
-        this.#bytesPacked += entries.size(row);
+        const size = entries.size(row);
+        if (size > chunkSize) this.#countDone(entries.path(row), size);
+        else this.#bytesPacked += size;
       } else yield entries.entry(row);
+    }
+  }
+
+  /** Large files of which it is not known what they hold, while the store has one of the same size. */
+  *#perhapsThere(entries: EntryTable): Generator<TreeEntry> {
+    for (let row = 0; row < entries.length; row++) {
+      if (!entries.isFile(row) || entries.size(row) <= chunkSize || this.#index.rowAt(row) >= 0) continue;
+      if (!this.#known.hasLarge(entries.size(row))) continue;
+      const entry = entries.entry(row);
+      this.#hashedAhead.add(entry.path);
+      yield entry;
     }
   }
 
@@ -219,8 +236,12 @@ export class Packer {
   #note(entry: TreeEntry, content: FileContent, readAt: number): Uint8Array {
     const row = this.#index.note(entry, content, readAt);
     this.contents.set(entry.path, row);
-    this.#bytesPacked += entry.stamp.size;
+    this.#countDone(entry.path, entry.stamp.size);
     return this.contents.table.digest(row);
+  }
+
+  #countDone(path: string, size: number): void {
+    if (!this.#hashedAhead.delete(path)) this.#bytesPacked += size;
   }
 
   #miss({ path }: TreeEntry, missed: Set<string>): void {
