@@ -63,6 +63,7 @@ interface Row {
   readonly pack: number;
   readonly offset: number;
   readonly length: number;
+  readonly size: number;
   readonly parts: readonly [number, number, number][];
 }
 
