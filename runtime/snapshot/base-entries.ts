@@ -10,7 +10,7 @@ import type { PackedEntries } from "./packed-entries";
 import { compareBytes } from "./paths";
 
 /** Grows whenever an older file would be read wrongly. */
-const format = 1;
+const format = 2;
 
 /** Which manifest it is, and what it lists in the store. */
 export interface BaseHead {

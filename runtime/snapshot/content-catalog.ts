@@ -6,7 +6,7 @@ import type { FrameRecord, PackRecord } from "./manifest-records";
 import type { Frame, Part } from "./pack-writer";
 
 /** Grows whenever an older catalog would be read wrongly. */
-const format = 3;
+const format = 4;
 
 /** A file's content that a manifest names. */
 export interface CataloguedContent {

@@ -32,7 +32,7 @@ export interface Packed {
 export function headOf({ root, parts, mode, survey, records }: Packed): ManifestHead {
   const { summary, pluginHashes, interpreter, cuda, models } = survey;
   return {
-    format: 1,
+    format: 2,
     summary,
     layout: { ...parts, comfyui: parts.comfyui === "" ? "." : parts.comfyui },
     root,

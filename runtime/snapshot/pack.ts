@@ -86,7 +86,7 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   const { marked, known, index } = stored.value;
   await index.begin(found);
   const workers = new PackWorkers({ place: { root, parts }, threads: threadsOf(request), pool: () => pool.start() });
-  const writer = new PackWriter(store, marked, workers);
+  const writer = new PackWriter(store, marked, workers, (sha256) => known.frame(sha256));
   let total = 0;
   for (const { stamp } of hashedEntries(found, mode)) total += stamp.size;
   const packer: Packer = new Packer({
