@@ -21,18 +21,24 @@ export function incompleteReason(root: string): string | null {
   return `${root} is incomplete: a restore of ${what} over it ${isAlive(marked) ? "is under way" : "was cut short; restore over it again"}`;
 }
 
-/** Marks an environment as incomplete. Throws where another process that still runs has done so. Returns the token that ends it. */
-export function markIncomplete(root: string, reference: string): string {
+/**
+ * Marks an environment as incomplete. Throws where another process that still runs has done so. Returns the token that ends it, and
+ * whether it was complete until then.
+ */
+export function markIncomplete(
+  root: string,
+  reference: string,
+): { readonly token: string; readonly wasComplete: boolean } {
   const marker = join(root, incompleteMarker);
   const token = uniqueToken();
   const text = JSON.stringify({ token, reference } satisfies Marked);
-  if (create(marker, text)) return token;
+  if (create(marker, text)) return { token, wasComplete: true };
   const other = read(marker);
   if (other !== null && isAlive(other)) {
     throw new Error(`another process restores ${other.reference} over ${root}; wait until it has ended`);
   }
   replaceFile(marker, text);
-  return token;
+  return { token, wasComplete: false };
 }
 
 /** Throws where another process has taken over what this one had marked. */

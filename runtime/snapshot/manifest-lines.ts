@@ -45,8 +45,8 @@ export async function fetchManifest(store: ObjectStore, digest: string): Promise
   );
 }
 
-/** The lines of a manifest, some at a time, of which no more is decompressed than is asked for. `name` is for errors. */
-export async function* linesOf(compressed: Buffer, name: string): AsyncGenerator<readonly string[]> {
+/** The plain text of a manifest in pieces of whole lines, of which no more is decompressed than is asked for. `name` is for errors. */
+export async function* piecesOf(compressed: Buffer, name: string): AsyncGenerator<Buffer> {
   const plain = createZstdDecompress({ chunkSize: pieceSize });
   plain.end(compressed);
   let pending: Buffer[] = [];
@@ -55,8 +55,8 @@ export async function* linesOf(compressed: Buffer, name: string): AsyncGenerator
     for await (const piece of plain as AsyncIterable<Buffer>) {
       const end = piece.lastIndexOf(newline) + 1;
       if (end > 0) {
-        const whole = piece.subarray(0, end - 1);
-        yield (pending.length === 0 ? whole : Buffer.concat([...pending, whole])).toString("utf8").split("\n");
+        const whole = piece.subarray(0, end);
+        yield pending.length === 0 ? whole : Buffer.concat([...pending, whole]);
         pending = [];
         length = 0;
       }
