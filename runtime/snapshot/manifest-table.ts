@@ -117,7 +117,8 @@ export class SnapshotFile extends SnapshotRow implements FileRecord {
   eachPart(call: (frame: number, offset: number, length: number) => void): void {
     const { starts, parts } = this.columns;
     const end = starts[this.row + 1] ?? 0;
-    for (let at = starts[this.row] ?? 0; at < end; at += 3) call(parts[at] ?? 0, parts[at + 1] ?? 0, parts[at + 2] ?? 0);
+    for (let at = starts[this.row] ?? 0; at < end; at += 3)
+      call(parts[at] ?? 0, parts[at + 1] ?? 0, parts[at + 2] ?? 0);
   }
 
   /** How many parts it has. */

@@ -33,7 +33,7 @@ export class EarlierRestore {
   /** Threads look at once, where they are of use, at what the earlier restore left there: the snapshot is still to be read. */
   constructor(target: string, threads: ThreadChoice) {
     this.record = RestoreRecord.read(target);
-    this.looks = new EntryLooks(target, this.record?.paths ?? [], threads);
+    this.looks = new EntryLooks(target, this.record?.paths ?? [], this.record?.trustedUntil ?? 0, threads);
   }
 
   close(): Promise<void> {
@@ -72,7 +72,7 @@ export async function restoreOver(
     const remarks = relocateTree({ ...manifest, entries: written }, target, location);
     comparison.finishFolders();
     requireOwnMark(target, token);
-    writeRecord(target, { target, location, contents: recordContents(manifest.entries) });
+    writeRecord(target, { target, location, contents: recordContents(manifest.entries, comparison.hasOnlyEntries) });
     removeMark(target);
     return remarks;
   } catch (error) {

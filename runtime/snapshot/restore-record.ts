@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { hashOf, replaceFile, userCacheFolder } from "./cache-files";
 import { digestSize } from "./digest-table";
 import type { SnapshotEntry, SnapshotFile } from "./manifest-table";
-import { compareBytes } from "./paths";
+import { compareBytes, parentOf } from "./paths";
 
 /** Grows whenever an older record would be read wrongly. */
 const format = 1;
@@ -14,6 +14,9 @@ const clockStep = 20;
 const pathsAtOnce = 4096;
 /** Bytes of a record's first line that are read to find out what it is of. */
 const longestHead = 64 * 1024;
+
+/** In place of a hash's first byte, of a folder that holds nothing but what was restored. */
+const onlyEntries = 1;
 
 interface Head {
   readonly format: number;
@@ -34,8 +37,8 @@ interface Head {
  */
 export class RestoreRecord {
   readonly location: string;
-  /** Milliseconds. */
-  readonly #trustedUntil: number;
+  /** Milliseconds since 1970: what has changed later may be another thing by now. */
+  readonly trustedUntil: number;
   readonly #digests: Buffer;
   /** Of all that was restored, sorted as a manifest's entries are. Earlier versions of this package noted files only. */
   readonly paths: readonly string[];
@@ -44,7 +47,7 @@ export class RestoreRecord {
   private constructor({ location, completed }: Head, headText: string, digests: Buffer, paths: readonly string[]) {
     this.location = location;
     this.#headText = headText;
-    this.#trustedUntil = Number(BigInt(completed) / 1_000_000n) - clockStep;
+    this.trustedUntil = Number(BigInt(completed) / 1_000_000n) - clockStep;
     this.#digests = digests;
     this.paths = paths;
   }
@@ -73,16 +76,26 @@ export class RestoreRecord {
     return JSON.stringify(headOf(fileOf(target))) === this.#headText;
   }
 
-  /** The row of each entry of a snapshot, or -1 where it has none with that path. */
-  rowsOf(entries: readonly SnapshotEntry[]): Int32Array {
+  /** The row of each entry of a snapshot, or -1 where it has none with that path; and the folders that hold what the snapshot lacks. */
+  compare(entries: readonly SnapshotEntry[]): { readonly rows: Int32Array; readonly withOthers: ReadonlySet<string> } {
     const rows = new Int32Array(entries.length).fill(-1);
+    const withOthers = new Set<string>();
     let row = 0;
     for (const [number, { path }] of entries.entries()) {
       let known = this.paths[row];
-      while (known !== undefined && known !== path && compareBytes(known, path) < 0) known = this.paths[++row];
+      while (known !== undefined && known !== path && compareBytes(known, path) < 0) {
+        withOthers.add(parentOf(known));
+        known = this.paths[++row];
+      }
       if (known === path) rows[number] = row++;
     }
-    return rows;
+    for (const known of this.paths.slice(row)) withOthers.add(parentOf(known));
+    return { rows, withOthers };
+  }
+
+  /** Whether the folder of a row held nothing but what the record has, when the restore ended. */
+  hadOnlyEntries(row: number): boolean {
+    return this.#digests[row * digestSize] === onlyEntries;
   }
 
   /**
@@ -90,22 +103,31 @@ export class RestoreRecord {
    * milliseconds.
    */
   has(row: number, file: SnapshotFile, ctime: number): boolean | null {
-    return row < 0 || ctime >= this.#trustedUntil ? null : file.hasDigest(this.#digests, row * digestSize);
+    return row < 0 || ctime >= this.trustedUntil ? null : file.hasDigest(this.#digests, row * digestSize);
   }
 }
 
 /** Digests and paths of what was restored, as a record has them. */
 export interface RecordedContents {
   readonly rows: number;
-  /** The digests, zeros for what is no file; then the paths, joined by NUL; in pieces. */
+  /** The digests, of folders {@link onlyEntries} or zeros; then the paths, joined by NUL; in pieces. */
   readonly pieces: readonly Buffer[];
   readonly sha256: string;
 }
 
-/** What a record says. Takes a moment, so it is made while there is nothing else to do. */
-export function recordContents(entries: readonly SnapshotEntry[]): RecordedContents {
+/**
+ * What a record says. Takes a moment, so it is made while there is nothing else to do. `hasOnlyEntries`: whether the folder with a path will hold
+ * nothing else when the restore ends.
+ */
+export function recordContents(
+  entries: readonly SnapshotEntry[],
+  hasOnlyEntries: (folder: string) => boolean,
+): RecordedContents {
   const digests = Buffer.allocUnsafeSlow(entries.length * digestSize);
-  for (const [row, entry] of entries.entries()) entry.copyDigest(digests, row * digestSize);
+  for (const [row, entry] of entries.entries()) {
+    entry.copyDigest(digests, row * digestSize);
+    if (entry.type === "directory" && hasOnlyEntries(entry.path)) digests[row * digestSize] = onlyEntries;
+  }
   const pieces = [digests];
   for (let row = 0; row < entries.length; row += pathsAtOnce) {
     const paths = entries.slice(row, row + pathsAtOnce).map(({ path }) => path);

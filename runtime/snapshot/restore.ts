@@ -12,7 +12,7 @@ import { requirePaths, requireWithin, usualLimits } from "./limits";
 import { type Manifest, readManifest } from "./manifest-file";
 import { makePartialFolder } from "./partial-folder";
 import { partsOf } from "./parts";
-import { joinPath } from "./paths";
+import { foldersAbove, joinPath } from "./paths";
 import { parseReference } from "./reference";
 import { relocateTree } from "./relocate-tree";
 import { removeTree } from "./remove-tree";
@@ -122,7 +122,10 @@ async function fill(
   const writing = writeTree(manifest, store, folder, watch);
   try {
     // While threads write.
-    return cache === undefined ? recordContents(manifest.entries) : null;
+    if (cache !== undefined) return null;
+    // A folder for models is made where none travel.
+    const above = new Set(foldersAbove(manifest.head.layout.models));
+    return recordContents(manifest.entries, (path) => !above.has(path));
   } finally {
     await writing;
   }

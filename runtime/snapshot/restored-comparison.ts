@@ -22,26 +22,28 @@ import type { Manifest } from "./manifest-file";
 import type { SnapshotEntry, SnapshotFile } from "./manifest-table";
 import { formatCount, type Pace } from "./pace";
 import { type Parts, partNames, partOf, partsOf } from "./parts";
-import { foldersAbove, joinPath, nameOf, parentOf } from "./paths";
+import { compareBytes, foldersAbove, isWithin, joinPath, parentOf } from "./paths";
 import { removeTree } from "./remove-tree";
 import type { RestoreOver } from "./restore-over";
 import type { RestoreRecord } from "./restore-record";
 import type { ThreadChoice } from "./restore-workers";
 import type { EntryLooks } from "./restored-look";
-import { isAbsent, isUnknown, type Looks, lookFields } from "./threads/look";
+import { isAbsent, isUnknown, type Looks, sameNames } from "./threads/look";
 import { TravelRules } from "./travel-rules";
 import { timeOf } from "./write-plan";
 import { writeFiles } from "./write-tree";
 
 /** One of the snapshot's folders, as it is in the target. */
 interface Folder {
-  /** Names in it, or {@link unknownNames}. */
+  /** Names in it, {@link unknownNames}, or {@link noOthers}. */
   readonly names: number;
   /** Names in it that the snapshot has there as well. */
   found: number;
 }
 
 const unknownNames = -1;
+/** All of them are the snapshot's as well. */
+const noOthers = -2;
 
 /** What is in place of an entry. */
 interface Seen {
@@ -71,6 +73,10 @@ export class RestoredComparison {
   readonly #protected: ReadonlySet<string>;
   /** In the way of what comes, or not in the snapshot. */
   readonly #remove: string[] = [];
+  /** Folders that hold, or have held, what is not the snapshot's. */
+  readonly #withExtras = new Set<string>();
+  /** Folders that hold what the snapshot lacks, by the record. */
+  #withOthers: ReadonlySet<string> = new Set();
   readonly #make: SnapshotEntry[] = [];
   readonly #write: SnapshotFile[] = [];
   /** Of unchanged content, but with another time or other permissions. */
@@ -95,7 +101,8 @@ export class RestoredComparison {
   /** `isAsSeen`: nothing was written since the folder was first looked at. */
   async run(looks: EntryLooks, isAsSeen: boolean): Promise<void> {
     const { entries } = this.#manifest;
-    const rows = this.#record?.rowsOf(entries) ?? new Int32Array(entries.length).fill(-1);
+    const { rows, withOthers } = this.#record?.compare(entries) ?? nothingRecorded(entries.length);
+    this.#withOthers = withOthers;
     const early = isAsSeen ? await looks.early(this.#pace) : null;
     const others = early === null ? entries : entries.filter((_, number) => (rows[number] ?? -1) < 0);
     const late = await looks.at(
@@ -147,6 +154,10 @@ export class RestoredComparison {
     return [...this.#write, ...links];
   }
 
+  /** Whether a folder of the snapshot holds nothing else, after {@link apply}. */
+  readonly hasOnlyEntries = (folder: string): boolean =>
+    !this.#withExtras.has(folder) && !isWithin(this.#parts.models, folder);
+
   /** Gives folders the permissions of the snapshot, the innermost first. */
   finishFolders(): void {
     for (const entry of this.#manifest.entries.toReversed()) {
@@ -161,7 +172,7 @@ export class RestoredComparison {
     const kind = seen.mode & constants.S_IFMT;
     if (entry.type === "directory") {
       if (kind === constants.S_IFDIR) {
-        this.#folders.set(path, { names: seen.names, found: 0 });
+        this.#folders.set(path, { names: this.#namesIn(path, seen, row), found: 0 });
         this.#modes.set(path, seen.mode & 0o7777);
         // What may not be read cannot be compared.
         if ((seen.mode & 0o500) !== 0o500) this.#open(path);
@@ -176,6 +187,11 @@ export class RestoredComparison {
     }
     this.#remove.push(path);
     this.#add(entry);
+  }
+
+  #namesIn(path: string, { names }: Seen, row: number): number {
+    if (names !== sameNames) return names;
+    return this.#record?.hadOnlyEntries(row) === true && !this.#withOthers.has(path) ? noOthers : unknownNames;
   }
 
   #compareFile(file: SnapshotFile, seen: Seen, row: number): void {
@@ -221,20 +237,14 @@ export class RestoredComparison {
 
   /** What is in folders besides the snapshot's entries. */
   #findExtras(): void {
-    const extras = new Map<string, Set<string>>();
-    for (const [path, { names, found }] of this.#folders) {
-      if (names !== found) extras.set(path, new Set(readdirSync(this.#absolute(path))));
-    }
-    let folder = "";
-    let names = extras.get(folder);
-    for (const { path } of this.#manifest.entries) {
-      if (!isIn(path, folder)) {
-        folder = parentOf(path);
-        names = extras.get(folder);
+    for (const [folder, { names, found }] of this.#folders) {
+      if (names === found || names === noOthers) continue;
+      for (const name of readdirSync(this.#absolute(folder))) {
+        if (isEntry(this.#manifest.entries, joinPath(folder, name))) continue;
+        this.#withExtras.add(folder);
+        this.#extra(folder, name);
       }
-      names?.delete(nameOf(path));
     }
-    for (const [folder, left] of extras) for (const name of left) this.#extra(folder, name);
   }
 
   #extra(folder: string, name: string): void {
@@ -271,12 +281,18 @@ export class RestoredComparison {
 
   /** What was seen of an entry of a folder that is there; null for nothing. */
   #seen(path: string, looks: Looks, at: number): Seen | null {
-    const [mode = isUnknown, links = 0, size = 0, modified = 0, changed = 0, names = 0] = looks.subarray(
-      at,
-      at + lookFields,
-    );
+    const mode = looks[at] ?? isUnknown;
     if (mode === isAbsent) return null;
-    if (mode !== isUnknown) return { mode, links, size, modified, changed, names };
+    if (mode !== isUnknown) {
+      return {
+        mode,
+        links: looks[at + 1] ?? 0,
+        size: looks[at + 2] ?? 0,
+        modified: looks[at + 3] ?? 0,
+        changed: looks[at + 4] ?? 0,
+        names: looks[at + 5] ?? 0,
+      };
+    }
     // By now, folders above it have permissions to look at it.
     const found = lstatSync(this.#absolute(path), { throwIfNoEntry: false });
     if (found === undefined) return null;
@@ -298,6 +314,20 @@ export class RestoredComparison {
   #absolute(path: string): string {
     return path === "" ? this.#target : `${this.#target}/${path}`;
   }
+}
+
+function nothingRecorded(entries: number): ReturnType<RestoreRecord["compare"]> {
+  return { rows: new Int32Array(entries).fill(-1), withOthers: new Set() };
+}
+
+function isEntry(entries: readonly SnapshotEntry[], path: string): boolean {
+  let [from, to] = [0, entries.length];
+  while (from < to) {
+    const middle = (from + to) >>> 1;
+    if (compareBytes(entries[middle]?.path ?? "", path) < 0) from = middle + 1;
+    else to = middle;
+  }
+  return entries[from]?.path === path;
 }
 
 /** True for a path whose folder is this one. */

@@ -1,6 +1,6 @@
 import { formatCount, type Pace } from "./pace";
 import { RestoreWorkers, type ThreadChoice } from "./restore-workers";
-import { type Looks, lookFields } from "./threads/look";
+import { type LookAtEntries, type Looks, lookFields } from "./threads/look";
 
 /** Entries of one task. */
 const entriesAtOnce = 2048;
@@ -19,12 +19,12 @@ export class EntryLooks {
 
   /**
    * `expected`: paths that will be there most likely. Threads start at once where they are of use, and look at them while there is something
-   * else to do.
+   * else to do. `sameBefore`: as {@link LookAtEntries} has it.
    */
-  constructor(folder: string, expected: readonly string[], choice: ThreadChoice) {
+  constructor(folder: string, expected: readonly string[], sameBefore: number, choice: ThreadChoice) {
     this.#folder = folder;
     this.#workers = new RestoreWorkers(expected.length * perEntry, choice);
-    if (this.#workers.inThreads) this.#early = this.#begin(expected);
+    if (this.#workers.inThreads) this.#early = this.#begin(expected, sameBefore);
   }
 
   /** What was seen of the paths that were expected; null where that was not looked at yet. */
@@ -33,10 +33,10 @@ export class EntryLooks {
   }
 
   async at(paths: readonly string[], pace: Pace): Promise<LookedAt> {
-    if (this.#workers.inThreads) return this.#ended(this.#begin(paths), pace);
+    if (this.#workers.inThreads) return this.#ended(this.#begin(paths, 0), pace);
     const batches: Promise<Looks>[] = [];
     for (let from = 0; from < paths.length; from += entriesAtOnce) {
-      batches.push(...this.#begin(paths.slice(from, from + entriesAtOnce)));
+      batches.push(...this.#begin(paths.slice(from, from + entriesAtOnce), 0));
       await pace.rest(() => describe(from));
     }
     return this.#ended(batches, pace);
@@ -46,11 +46,11 @@ export class EntryLooks {
     return this.#workers.close();
   }
 
-  #begin(paths: readonly string[]): Promise<Looks>[] {
+  #begin(paths: readonly string[], sameBefore: number): Promise<Looks>[] {
     const batches: Promise<Looks>[] = [];
     for (let from = 0; from < paths.length; from += entriesAtOnce) {
       const some = paths.slice(from, from + entriesAtOnce).join("\0");
-      const batch = this.#workers.run("look-at-entries", { folder: this.#folder, paths: some });
+      const batch = this.#workers.run("look-at-entries", { folder: this.#folder, paths: some, sameBefore });
       // Whoever needs it meets the error.
       batch.catch(() => undefined);
       batches.push(batch);
