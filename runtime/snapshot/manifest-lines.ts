@@ -9,8 +9,8 @@ import { DamagedSnapshotError, SnapshotNotFoundError } from "./types";
 
 /** Bytes. A line holds one entry; the head may list very many models. Longer ones are no manifest. */
 const longestLine = 64 * 1024 * 1024;
-/** Characters that are compressed at a time. */
-const batchSize = 1024 * 1024;
+/** Bytes that are compressed at a time. */
+const batchSize = 256 * 1024;
 /** Bytes that are decompressed at a time. */
 const pieceSize = 256 * 1024;
 const newline = 10;
@@ -25,7 +25,7 @@ export async function encodeLines(lines: Iterable<string>): Promise<Buffer[]> {
       [constants.ZSTD_c_checksumFlag]: 1,
     },
   });
-  await pipeline(Readable.from(batches(lines)), compress, async (compressed) => {
+  await pipeline(Readable.from(batches(lines), { highWaterMark: 1 }), compress, async (compressed) => {
     for await (const piece of compressed) pieces.push(piece as Buffer);
   });
   return pieces;
@@ -74,15 +74,25 @@ export async function* piecesOf(compressed: Buffer, name: string): AsyncGenerato
   if (length > 0) throw new DamagedSnapshotError(`${name} ends within a record`);
 }
 
+/**
+ * Lines as bytes, each written at once: a text that is put together line by line lives long enough to be kept by the collector, which
+ * then holds all of the manifest several times.
+ */
 function* batches(lines: Iterable<string>): Generator<Buffer> {
-  let text = "";
+  let batch = Buffer.allocUnsafeSlow(batchSize);
+  let filled = 0;
   for (const line of lines) {
-    text += `${line}\n`;
-    if (text.length < batchSize) continue;
-    yield Buffer.from(text);
-    text = "";
+    // Three bytes at most for each unit of a text.
+    const most = line.length * 3 + 1;
+    if (filled + most > batch.length) {
+      if (filled > 0) yield batch.subarray(0, filled);
+      batch = Buffer.allocUnsafeSlow(Math.max(batchSize, most));
+      filled = 0;
+    }
+    filled += batch.write(line, filled);
+    batch[filled++] = newline;
   }
-  yield Buffer.from(text);
+  yield batch.subarray(0, filled);
 }
 
 function isZstdError(error: unknown): boolean {
