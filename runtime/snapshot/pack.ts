@@ -4,6 +4,7 @@ import { InvalidInputError, type Problem } from "../problems";
 import { isS3Location, openStore } from "../store";
 import { checkEnvironment } from "./check-environment";
 import { unchangedOrThrow } from "./consistency";
+import type { EntryTable } from "./entry-table";
 import { KnownContent } from "./known-content";
 import { MarkedMeanwhileError, markedIn } from "./marks";
 import { Pace } from "./pace";
@@ -63,7 +64,8 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, ...(request.signal === undefined ? [] : [request.signal])]);
   const store = openStore(request.store, request.settings, { ...request, signal });
-  const look = () => walk({ ...request, root, parts, models: mode, threads: () => pool.start() });
+  const look = (before?: EntryTable) =>
+    walk({ ...request, root, parts, models: mode, threads: () => pool.start(), ...(before && { before }) });
   const indexFile = request.index ?? defaultIndexFile(root);
   const lookAtStore = async () => {
     const marked = await markedIn(store);
