@@ -135,6 +135,13 @@ export class EntryTable implements Iterable<TreeEntry> {
     return this.#doubles[row * doubles + at.size] ?? 0;
   }
 
+  /** Bytes of all files. */
+  bytes(): number {
+    let bytes = 0;
+    for (let row = 0; row < this.length; row++) bytes += this.size(row);
+    return bytes;
+  }
+
   target(row: number): string {
     if (this.#links === undefined) {
       const links = new Map<number, string>();

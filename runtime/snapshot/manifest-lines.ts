@@ -1,6 +1,5 @@
 import { hash } from "node:crypto";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import { finished } from "node:stream/promises";
 import { constants, createZstdCompress, createZstdDecompress } from "node:zlib";
 import { ObjectNotFoundError, type ObjectStore } from "../store";
 import { manifestKey, nameOfManifest } from "./manifest-keys";
@@ -25,9 +24,15 @@ export async function encodeLines(lines: Iterable<string>): Promise<Buffer[]> {
       [constants.ZSTD_c_checksumFlag]: 1,
     },
   });
-  await pipeline(Readable.from(batches(lines), { highWaterMark: 1 }), compress, async (compressed) => {
-    for await (const piece of compressed) pieces.push(piece as Buffer);
-  });
+  compress.on("data", (piece: Buffer) => pieces.push(piece));
+  const ended = finished(compress);
+  // Whoever waits for a batch meets the error first.
+  ended.catch(() => undefined);
+  for (const batch of batches(lines)) {
+    await new Promise<void>((resolve, reject) => compress.write(batch, (error) => (error ? reject(error) : resolve())));
+  }
+  compress.end();
+  await ended;
   return pieces;
 }
 
@@ -75,8 +80,8 @@ export async function* piecesOf(compressed: Buffer, name: string): AsyncGenerato
 }
 
 /**
- * Lines as bytes, each written at once: a text that is put together line by line lives long enough to be kept by the collector, which
- * then holds all of the manifest several times.
+ * Lines as bytes, in memory that is used again once the next ones are asked for. Each is written at once: a text that is put together line by
+ * line lives long enough to be kept by the collector, which then holds all of the manifest several times.
  */
 function* batches(lines: Iterable<string>): Generator<Buffer> {
   let batch = Buffer.allocUnsafeSlow(batchSize);
@@ -86,7 +91,7 @@ function* batches(lines: Iterable<string>): Generator<Buffer> {
     const most = line.length * 3 + 1;
     if (filled + most > batch.length) {
       if (filled > 0) yield batch.subarray(0, filled);
-      batch = Buffer.allocUnsafeSlow(Math.max(batchSize, most));
+      if (most > batch.length) batch = Buffer.allocUnsafeSlow(most);
       filled = 0;
     }
     filled += batch.write(line, filled);

@@ -14,7 +14,7 @@ import { partOf, partsOf } from "./parts";
 import { isWithin } from "./paths";
 import { stopwatch } from "./prune-wait";
 import { formatReference } from "./reference";
-import { hashedEntries, saveIndex } from "./scan";
+import { saveIndex } from "./scan";
 import { defaultIndexFile, StatIndex } from "./stat-index";
 import { storeSnapshot } from "./store-snapshot";
 import { identify, surveyOf } from "./summary";
@@ -89,8 +89,8 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   await index.begin(found);
   const workers = new PackWorkers({ place: { root, parts }, threads: threadsOf(request), pool: () => pool.start() });
   const writer = new PackWriter(store, marked, workers);
-  let total = 0;
-  for (const { stamp } of hashedEntries(found, mode)) total += stamp.size;
+  const locked = mode === "locked" ? found.models : [];
+  const total = locked.reduce((sum, { stamp }) => sum + stamp.size, found.entries.bytes());
   const packer: Packer = new Packer({
     place: { root, parts },
     index,
