@@ -128,7 +128,6 @@ export class Packer {
 
   /** The files of which the store does not have what they hold. Of the others it is noted, without making an object of each. */
   *#unpacked(entries: EntryTable): Generator<TreeEntry> {
-    void entries.paths; // All at once share their memory.
     for (let row = 0; row < entries.length; row++) {
       if (!entries.isFile(row)) continue;
       const content = this.#index.rowAt(row);
