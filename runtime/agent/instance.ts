@@ -24,11 +24,20 @@ const graceBeyondDrain = 30_000;
 
 /** Runs the agent of an instance until it is told to end. Returns its exit code. */
 export async function runInstance(options: InstanceOptions): Promise<number> {
-  const agent = new InstanceAgent(options, readSpec(options.instance));
-  return agent.run();
+  let spec: InstanceSpec;
+  try {
+    spec = readSpec(options.instance);
+  } catch (error) {
+    const { message } = error as Error;
+    const journal = new Journal(options.pod);
+    journal.enter("failed", message);
+    noteFault({ instance: options.pod, phase: "waiting", reason: message, logTail: [] }, options, journal);
+    return faultExitCode;
+  }
+  return new InstanceAgent(options, spec).run();
 }
 
-/** What the agent was told; damaged or missing, nothing can be done but to say so. */
+/** What the agent is told. Throws with all that is wrong with it. */
 function readSpec(path: string): InstanceSpec {
   const parsed = instanceSpecSchema.safeParse(JSON.parse(readFileSync(path, "utf8")));
   if (parsed.success) return parsed.data;
@@ -73,7 +82,7 @@ class InstanceAgent {
       this.#fault = error.evidence;
       this.#journal.evidence = error.evidence;
       this.#journal.enter("failed", error.evidence.reason);
-      noteFault(error.evidence, this.#folders, this.options.terminationLog, this.#journal);
+      noteFault(error.evidence, this.options, this.#journal);
       return faultExitCode;
     } finally {
       this.#life.abort(new Error("the agent ends"));
@@ -140,7 +149,7 @@ class InstanceAgent {
     this.#journal.enter("failed", `${fault.reason} (noted by an earlier agent of this pod; nothing is tried again)`);
     await stopped;
     // Only a container's last end is kept for those who look at the pod: it has to tell the fault as well.
-    noteFault(fault, this.#folders, this.options.terminationLog, this.#journal);
+    noteFault(fault, this.options, this.#journal);
     return faultExitCode;
   }
 
@@ -205,8 +214,10 @@ class InstanceAgent {
       ready: () => this.#ready,
       live: () => this.#condemned === null,
       drain: () => this.#drained(options.unheard ?? usualUnheard),
-      release: () => {
-        this.#released = true;
+      release: async () => {
+        const queue = this.#follower?.proven === true ? this.#note(await this.#follower.queueRemaining()) : null;
+        this.#released = queue === null || queue === 0;
+        return this.#released;
       },
       keep: () => {
         this.#released = false;

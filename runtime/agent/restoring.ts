@@ -17,6 +17,9 @@ const longestPause = 60_000;
 /** Attempts after which an error that is not known to pass is taken as one that does not. */
 const mostAttempts = 5;
 
+/** Attempts of one request to a bucket, some seconds together: less than usual, since the restore itself is tried again and says so. */
+const attemptsOfRequests = 6;
+
 /** A snapshot that cannot be restored here, however often it is tried. */
 export class HopelessRestoreError extends Error {
   override readonly name = "HopelessRestoreError";
@@ -67,7 +70,7 @@ async function attemptRestore(
   journal: Journal,
   signal: AbortSignal,
 ): Promise<RestoredInstance> {
-  const settings = spec.store ?? {};
+  const settings = { ...spec.store, retries: { attempts: attemptsOfRequests } };
   const reference = spec.snapshot;
   const head = await readHead(reference, settings);
   requireArchitecture(head);

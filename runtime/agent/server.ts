@@ -10,8 +10,8 @@ export interface Answers {
   readonly live: () => boolean;
   /** Fulfilled when ComfyUI may be ended. */
   readonly drain: () => Promise<void>;
-  /** A gateway needs nothing of the instance any more. */
-  readonly release: () => void;
+  /** A gateway needs nothing of the instance any more; false where it still has prompts. */
+  readonly release: () => Promise<boolean>;
   /** A gateway still takes something from it. */
   readonly keep: () => void;
 }
@@ -27,9 +27,9 @@ export async function serve(answers: Answers, port: number, host: string | undef
       await answers.drain();
       state(response, true);
     },
-    "POST /released": (response) => {
-      answers.release();
-      state(response, true);
+    "POST /released": async (response) => {
+      if (await answers.release()) state(response, true);
+      else json(response, 409, { error: "it still has prompts" });
     },
     "POST /needed": (response) => {
       answers.keep();

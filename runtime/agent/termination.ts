@@ -1,8 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { z } from "zod";
 import type { Evidence } from "../instance";
-import type { AgentFolders } from "./folders";
-import { launcherFiles } from "./folders";
+import { type AgentFolders, launcherFiles } from "./folders";
 import type { Journal } from "./journal";
 import { readShared, writeShared } from "./shared-files";
 
@@ -37,10 +36,16 @@ export function readFault(folders: AgentFolders): Evidence | null {
 }
 
 /** Notes a fault for the agent that is started next, and for whoever watches the pod. */
-export function noteFault(evidence: Evidence, folders: AgentFolders, terminationLog: string, journal: Journal): void {
+export function noteFault(
+  evidence: Evidence,
+  places: AgentFolders & { readonly terminationLog: string },
+  journal: Journal,
+): void {
+  const { terminationLog } = places;
+  const { fault } = launcherFiles(places);
   const attempts: readonly [string, () => void][] = [
     [terminationLog, () => writeFileSync(terminationLog, terminationMessage(evidence))],
-    [launcherFiles(folders).fault, () => writeShared(launcherFiles(folders).fault, JSON.stringify(evidence))],
+    [fault, () => writeShared(fault, JSON.stringify(evidence))],
   ];
   // On a full disk one of them may still have room.
   for (const [path, write] of attempts) {

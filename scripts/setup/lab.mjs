@@ -67,16 +67,32 @@ export function provideLab(env) {
   return { ...env, LAB_PROGRAMS: [...folders].join(":") };
 }
 
+/** The configuration that a client of the lab's cluster needs. */
+export function labKubeconfig(env) {
+  return outputOf(clusterCommand, ["kubeconfig"], { env });
+}
+
 /** Whether all of it runs. */
 export function labIsUp(env) {
   return outputOf(clusterCommand, ["status"], { env }) !== undefined;
 }
 
-/** Brings the cluster up, with the images that tests use on its nodes; gives 0, or the exit code of what failed. */
-export async function bringLabUp(env) {
+/**
+ * Brings the cluster up, with the images that tests use on its nodes; gives 0, or the exit code of what failed. A program that a
+ * signal of the terminal must not end in the middle runs in a group of its own.
+ */
+export async function bringLabUp(env, options = {}) {
   const images = provideLabImages(env);
-  const code = await foreground(clusterCommand, ["up"], { env, stdio: ["ignore", 2, 2] });
-  if (code !== 0) return code;
-  for (const [name, archive] of Object.entries(images)) run(clusterCommand, ["image", name, archive], { env });
+  const how = { env, stdio: ["ignore", 2, 2], ...options };
+  const commands = [["up"], ...Object.entries(images).map(([name, archive]) => ["image", name, archive])];
+  for (const command of commands) {
+    const code = await foreground(clusterCommand, command, how);
+    if (code !== 0) return code;
+  }
   return 0;
+}
+
+/** Takes all of it down, also what is half up. */
+export function takeLabDown(env) {
+  return foreground(clusterCommand, ["down"], { env, stdio: ["ignore", 2, 2], detached: true });
 }

@@ -1,29 +1,20 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { AgentStatus, InstanceSpec } from "../../runtime/agent";
 import { waitFor } from "../../runtime/waiting";
+import { type Started, startContainer, startProgram } from "./agent-processes";
 import { freePort } from "./free-port";
 import { patience } from "./supervisor-platform";
 
 const bundle = resolve(__dirname, "../../dist/bundles/agent.js");
 
-export interface Ended {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-}
-
-/** A process that a test started, and what it has printed. */
-export interface Started {
-  readonly child: ChildProcess;
-  readonly ended: Promise<Ended>;
-  output(): string;
-  /** Sends a signal to the container's process 1. */
-  signal(name: NodeJS.Signals): void;
-}
-
 /** Options of the agent by name, without the dashes. */
 export type AgentArguments = Readonly<Record<string, string>>;
+
+export interface AgentSurroundings {
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly inContainer?: boolean;
+}
 
 /** What a pod has: folders that its containers share, and the containers as processes of this machine. */
 export class TestPod {
@@ -78,8 +69,8 @@ export class TestPod {
     return `http://127.0.0.1:${this.spec.ports.comfyui}`;
   }
 
-  /** The agent's container. */
-  startAgent(more: AgentArguments = {}, environment: Readonly<Record<string, string>> = {}): Started {
+  /** The agent; with `inContainer`, in a space of process numbers of its own, which takes root. */
+  startAgent(more: AgentArguments = {}, { environment = {}, inContainer = false }: AgentSurroundings = {}): Started {
     const { XDG_CACHE_HOME: _, ...inherited } = process.env;
     const args = {
       instance: join(this.root, "instance.json"),
@@ -93,47 +84,23 @@ export class TestPod {
       ...more,
     };
     const parameters = Object.entries(args).flatMap(([name, value]) => [`--${name}`, value]);
-    return this.#start(process.execPath, [bundle, "instance", ...parameters], { ...inherited, ...environment });
+    const start = inContainer ? startContainer : startProgram;
+    return this.#keep(start(process.execPath, [bundle, "instance", ...parameters], { ...inherited, ...environment }));
   }
 
   /** ComfyUI's container, whose process 1 is the launcher: it takes all others with it. */
   startContainer(environment: Readonly<Record<string, string>> = {}): Started {
-    const command = [join(this.launcher, "python"), join(this.launcher, "launcher.py")];
-    return this.#start(
-      "unshare",
-      ["--pid", "--fork", "--kill-child", "--mount-proc", ...command],
-      { ...process.env, ...environment },
-      childOf,
-    );
+    const [command, program] = [join(this.launcher, "python"), join(this.launcher, "launcher.py")];
+    return this.#keep(startContainer(command, [program], { ...process.env, ...environment }));
   }
 
   /** The launcher in this machine's own space of process numbers. */
   startLauncher(environment: Readonly<Record<string, string>> = {}): Started {
-    return this.#start(join(this.launcher, "python"), [join(this.launcher, "launcher.py")], {
-      ...process.env,
-      ...environment,
-    });
+    const [command, program] = [join(this.launcher, "python"), join(this.launcher, "launcher.py")];
+    return this.#keep(startProgram(command, [program], { ...process.env, ...environment }));
   }
 
-  #start(
-    command: string,
-    args: readonly string[],
-    env: NodeJS.ProcessEnv,
-    target: (pid: number) => number = (pid) => pid,
-  ): Started {
-    const child = spawn(command, args, { env, stdio: ["ignore", "pipe", "pipe"] });
-    let output = "";
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on("data", (data: Buffer) => {
-        output += data.toString();
-      });
-    }
-    const ended = new Promise<Ended>((resolve, reject) => {
-      child.once("error", reject);
-      child.once("close", (code, signal) => resolve({ code, signal }));
-    });
-    const signal = (name: NodeJS.Signals) => void process.kill(target(child.pid ?? 0), name);
-    const started = { child, ended, output: () => output, signal };
+  #keep(started: Started): Started {
     this.#processes.push(started);
     return started;
   }
@@ -191,16 +158,14 @@ export class TestPod {
     return existsSync(this.terminationLog) ? readFileSync(this.terminationLog, "utf8") : "";
   }
 
-  async remove(): Promise<void> {
+  /** Ends its processes. */
+  async end(): Promise<void> {
     for (const { child } of this.#processes) child.kill("SIGKILL");
     await Promise.all(this.#processes.map(({ ended }) => ended.catch(() => undefined)));
+  }
+
+  async remove(): Promise<void> {
+    await this.end();
     rmSync(this.root, { recursive: true, force: true });
   }
-}
-
-/** The process that `unshare` has started and passes no signal on to. */
-function childOf(pid: number): number {
-  const child = Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim());
-  if (!Number.isInteger(child) || child === 0) throw new Error(`process ${pid} has no child`);
-  return child;
 }

@@ -31,23 +31,25 @@ interface Launch {
   readonly env: Readonly<Record<string, string>>;
 }
 
-const launches: Readonly<Record<S3ServerName, (folder: string, port: number, console: number) => Launch>> = {
-  versitygw: (folder, port) => {
+const launches: Readonly<
+  Record<S3ServerName, (folder: string, address: string, port: number, console: number) => Launch>
+> = {
+  versitygw: (folder, address, port) => {
     for (const name of ["data", "attributes"]) mkdirSync(join(folder, name));
     return {
       args: [
-        ...["--port", `127.0.0.1:${port}`, "--quiet", "--keep-alive", "--access", keys.accessKeyId],
+        ...["--port", `${address}:${port}`, "--quiet", "--keep-alive", "--access", keys.accessKeyId],
         ...["--secret", keys.secretAccessKey, "posix", "--sidecar", join(folder, "attributes"), join(folder, "data")],
       ],
       env: {},
     };
   },
-  minio: (folder, port, console) => ({
+  minio: (folder, address, port, console) => ({
     args: [
       "server",
       join(folder, "data"),
       "--address",
-      `127.0.0.1:${port}`,
+      `${address}:${port}`,
       "--console-address",
       `127.0.0.1:${console}`,
     ],
@@ -67,12 +69,13 @@ const launches: Readonly<Record<S3ServerName, (folder: string, port: number, con
 /** Times that a start is tried, for somebody else may take a free port before the server does. */
 const starts = 3;
 
-export async function startS3Server(name: S3ServerName): Promise<S3Server> {
+/** Starts it at `address`, one of this machine; another than loopback is for clients outside, as in a cluster's pods. */
+export async function startS3Server(name: S3ServerName, address = "127.0.0.1"): Promise<S3Server> {
   const program = await programOf(name);
   for (let number = 1; ; number += 1) {
     const folder = temporaryFolder();
-    const [port, console] = [await freePort(), await freePort()];
-    const { args, env } = launches[name](folder.path, port, console);
+    const [port, console] = [await freePort(address), await freePort()];
+    const { args, env } = launches[name](folder.path, address, port, console);
     const child = spawn(program, args, { env: { PATH: process.env.PATH, ...env }, stdio: ["ignore", "pipe", "pipe"] });
     const end = () => child.kill("SIGKILL");
     process.once("exit", end);
@@ -87,7 +90,7 @@ export async function startS3Server(name: S3ServerName): Promise<S3Server> {
       await ended(child);
       folder.remove();
     };
-    const endpoint = `http://127.0.0.1:${port}`;
+    const endpoint = `http://${address}:${port}`;
     const settings: StoreSettings = { endpoint, region: "us-east-1", credentials: keys };
     const client = new S3({ endpoint, region: "us-east-1", credentials: keys, forcePathStyle: true });
     const bucket = "test-bucket";
@@ -125,8 +128,8 @@ async function programOf(name: S3ServerName): Promise<string> {
 }
 
 /** A port that nobody listens on at this moment. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
+export async function freePort(host = "127.0.0.1"): Promise<number> {
+  const server = createServer().listen(0, host);
   await once(server, "listening");
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
