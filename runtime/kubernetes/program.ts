@@ -6,10 +6,26 @@ import type { Owner } from "../deployment";
 import { packageRoot } from "../package-root";
 import { orNull, statusOf } from "./failure";
 import { annotationsOf, labelsOf, selectorOf } from "./names";
+import { programPlaces } from "./program-places";
 import type { ServiceRecords } from "./service-record";
 
 /** What pods run, each bundled to one file, by its name in the ConfigMap. */
 const files = ["gateway.js", "agent.js", "snapshot-threads.js"] as const;
+
+/**
+ * Unpacks the programs and goes on as the one that is named first, in the same process, so that this is process 1 and hears of signals.
+ */
+const starter = `"use strict";
+const fs = require("node:fs");
+const zlib = require("node:zlib");
+for (const name of fs.readdirSync(__dirname)) {
+  if (!name.endsWith(".gz")) continue;
+  fs.writeFileSync("${programPlaces.unpacked}/" + name.slice(0, -3), zlib.gunzipSync(fs.readFileSync(__dirname + "/" + name)));
+}
+const [node, , file, ...rest] = process.argv;
+process.argv = [node, "${programPlaces.unpacked}/" + file, ...rest];
+require(process.argv[1]);
+`;
 
 const programLabel = "pulumi-comfyui/program";
 
@@ -23,7 +39,7 @@ let built: Program | undefined;
 /** Read once: a provider's process asks for every service. */
 function program(): Program {
   if (built !== undefined) return built;
-  const hash = createHash("sha256");
+  const hash = createHash("sha256").update(starter);
   const content: Record<string, string> = {};
   for (const name of files) {
     const path = join(packageRoot(), "dist", "bundles", name);
@@ -55,7 +71,12 @@ export async function provideProgram(records: ServiceRecords, owner: Owner): Pro
   try {
     await core.createNamespacedConfigMap({
       namespace,
-      body: { metadata, binaryData: { ...content }, immutable: true },
+      body: {
+        metadata,
+        data: { [programPlaces.starter]: starter },
+        binaryData: { ...content },
+        immutable: true,
+      },
     });
   } catch (error) {
     if (statusOf(error) !== 409) throw error;

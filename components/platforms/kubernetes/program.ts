@@ -1,26 +1,12 @@
 import type { types } from "@pulumi/kubernetes";
+import { programPlaces } from "../../../runtime/kubernetes/program-places";
 
-/** Where the programs' ConfigMap is mounted. */
-const programFolder = "/comfyui/program";
-/** Where they are unpacked to. */
-const unpackedFolder = "/comfyui/run";
+/** Where the programs' ConfigMap is mounted, and where it is unpacked to: see `runtime/kubernetes/program.ts`. */
+const { folder: programFolder, unpacked: unpackedFolder, starter } = programPlaces;
 
-/**
- * Unpacks the programs and goes on as the one that is named, in the same process, so that it is process 1 and hears of signals. The image
- * needs Node.js, and nothing else.
- */
-const loader = [
-  `const fs=require("node:fs"),zlib=require("node:zlib");`,
-  `for(const f of fs.readdirSync("${programFolder}"))`,
-  `if(f.endsWith(".gz"))fs.writeFileSync("${unpackedFolder}/"+f.slice(0,-3),zlib.gunzipSync(fs.readFileSync("${programFolder}/"+f)));`,
-  `const [file,...rest]=process.argv.slice(1);`,
-  `process.argv=[process.argv[0],"${unpackedFolder}/"+file,...rest];`,
-  `require(process.argv[1]);`,
-].join("");
-
-/** The command of a container that runs one of the programs. */
+/** The command of a container that runs one of the programs. The image needs Node.js, and nothing else. */
 export function runProgram(file: "gateway.js" | "agent.js", args: readonly string[]): string[] {
-  return ["node", "--eval", loader, "--", file, ...args];
+  return ["node", `${programFolder}/${starter}`, file, ...args];
 }
 
 export const programMounts = [
