@@ -21,5 +21,5 @@ export { isAvailable } from "./release-pods";
 export { removeReleases, removeReleasesOf } from "./removal";
 export { ownedByAnother, ServiceRecords, type Target } from "./service-record";
 export { type WorkstationRecord, WorkstationRecords } from "./workstation-record";
-export { untilWorkstationRuns } from "./workstation-start";
+export { endFailedPods, untilWorkstationRuns } from "./workstation-start";
 export { stopWorkstation } from "./workstation-stop";
