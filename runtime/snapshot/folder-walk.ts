@@ -1,4 +1,4 @@
-import { type BigIntStats, lstatSync, readdirSync, readlinkSync, statSync } from "node:fs";
+import { type BigIntStats, constants, lstatSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import type { TableData, TablePlace } from "./entry-record";
 import { EntryTableBuilder } from "./entry-table-builder";
 import type { Part, Parts } from "./parts";
@@ -34,6 +34,16 @@ export interface WalkedFolder {
   readonly credentials: readonly string[];
   /** Files and folders that were looked at. */
   readonly looked: number;
+  readonly trace: FolderTrace;
+}
+
+/** What else has to be as it was for a further look to find the same. Of models, which are few, nothing is noted. */
+export interface FolderTrace {
+  /** Folders that were looked through, joined by NUL, and how many names each holds. */
+  readonly folders: string;
+  readonly names: Int32Array<ArrayBuffer>;
+  /** Names in them that are no entries, and the bits of `st_mode` that say what each is: 0 where that does not matter. */
+  readonly leftOut: readonly (readonly [path: string, kind: number])[];
 }
 
 /** ComfyUI's repository keeps its empty model folders with such files. */
@@ -62,6 +72,9 @@ export class FolderWalk {
   readonly #remarks: string[] = [];
   readonly #credentials: string[] = [];
   readonly #open: Item[][];
+  readonly #folders: string[] = [];
+  readonly #names: number[] = [];
+  readonly #leftOut: [path: string, kind: number][] = [];
   #looked = 0;
 
   /** Once `budget` files and folders were looked at, further folders are named instead of looked through. */
@@ -100,12 +113,17 @@ export class FolderWalk {
       remarks: this.#remarks,
       credentials: this.#credentials,
       looked: this.#looked,
+      trace: { folders: this.#folders.join("\0"), names: Int32Array.from(this.#names), leftOut: this.#leftOut },
     };
   }
 
   /** The last first. */
   #itemsOf({ path, names, ...inherited }: FolderToWalk & Named): Item[] {
     const items: Item[] = [];
+    if (inherited.part !== "models") {
+      this.#folders.push(path);
+      this.#names.push(names.length);
+    }
     for (const name of names) this.#take(path, name, inherited, items);
     return items.sort((a, b) => compareBytes(b.key, a.key));
   }
@@ -113,9 +131,12 @@ export class FolderWalk {
   /** Notes one name of a folder, and what is in it where it is one itself. */
   #take(folder: string, name: string, { part, counts, above }: Omit<FolderToWalk, "path">, items: Item[]): void {
     const path = joinPath(folder, name);
-    if (this.#roots.has(path)) return;
-    const { root, rules, mode } = this.#place;
     const followed = part === "models";
+    if (this.#roots.has(path)) {
+      if (!followed) this.#leftOut.push([path, 0]);
+      return;
+    }
+    const { root, rules, mode } = this.#place;
     const stats = look(root, path, followed);
     if (stats === null) {
       if (followed && look(root, path, false) !== null) this.#remarks.push(`${path} is a link that leads nowhere`);
@@ -125,7 +146,10 @@ export class FolderWalk {
     const isFolder = stats.isDirectory();
     const verdict = rules.judge(path, name, isFolder, part);
     if (verdict === "credential") this.#credentials.push(path);
-    if (verdict === "credential" || verdict === "out") return;
+    if (verdict === "credential" || verdict === "out") {
+      if (!followed) this.#leftOut.push([path, kindOf(stats)]);
+      return;
+    }
     if (followed && isFolder && above.includes(identityOf(stats))) {
       this.#remarks.push(`${path} leads back to a folder above it and was not followed`);
       return;
@@ -138,7 +162,10 @@ export class FolderWalk {
       followed,
       empty,
     });
-    if (found === null) return;
+    if (found === null) {
+      if (!followed) this.#leftOut.push([path, kindOf(stats)]);
+      return;
+    }
     if (!followed || mode === "included") items.push({ key: name, found });
     if (followed) this.#addModel(found, name);
     if (!isFolder) return;
@@ -178,6 +205,11 @@ export function look(root: string, path: string, follow: boolean): BigIntStats |
     if (vanished(error)) return null;
     throw explained(error, path);
   }
+}
+
+/** The bits that say whether something is a file, a folder or anything else. */
+export function kindOf({ mode }: BigIntStats): number {
+  return Number(mode) & constants.S_IFMT;
 }
 
 export function identityOf({ dev, ino }: BigIntStats): string {

@@ -1,4 +1,5 @@
 import { relative, resolve } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { formatSize } from "../format";
 import { InvalidInputError, type Problem } from "../problems";
 import { isS3Location, openStore } from "../store";
@@ -13,18 +14,21 @@ import { partOf, partsOf } from "./parts";
 import { isWithin } from "./paths";
 import { stopwatch } from "./prune-wait";
 import { formatReference } from "./reference";
-import { hashedEntries, saveIndex } from "./scan";
+import { saveIndex } from "./scan";
 import { defaultIndexFile, StatIndex } from "./stat-index";
-import { storeSnapshot } from "./store-snapshot";
+import { isStillSame } from "./still-same";
+import { SnapshotToStore } from "./store-snapshot";
 import { identify, surveyOf } from "./summary";
 import { PackWorkers } from "./threads/pack-workers";
 import { LazyThreadPool, usualThreads } from "./threads/pool";
 import { ownFolder } from "./travel-rules";
-import type { PackedSnapshot, PackRequest } from "./types";
-import { walk } from "./walk";
+import type { ModelsMode, PackedSnapshot, PackRequest } from "./types";
+import { type Tree, walk } from "./walk";
 
 /** Times that an environment is packed when a prune keeps marking what the run before had found in the store. */
 const attempts = 3;
+/** Packs that are filled where little is new: what follows is then begun before it is certain that nothing changed. */
+const fewPacks = 2;
 
 /**
  * Brings an environment into a store as an immutable snapshot: what the store lacks first, the manifest last. May be killed
@@ -87,8 +91,7 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   await index.begin(found);
   const workers = new PackWorkers({ place: { root, parts }, threads: threadsOf(request), pool: () => pool.start() });
   const writer = new PackWriter(store, marked, workers);
-  let total = 0;
-  for (const { stamp } of hashedEntries(found, mode)) total += stamp.size;
+  const total = bytesToPack(found, mode);
   const packer: Packer = new Packer({
     place: { root, parts },
     index,
@@ -105,7 +108,28 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
     await writer.settled();
     throw error;
   };
-  const tree = await unchangedOrThrow({ found, look, packer, mode }).catch((error) => {
+  const prepare = async (tree: Tree): Promise<Prepared> => {
+    const { contents } = packer;
+    const identified = identify({ root, parts, mode, tree, contents });
+    await setImmediate();
+    const survey = surveyOf({ root, parts, mode, tree, identified, contents });
+    const snapshot = await SnapshotToStore.compare(
+      { root, parts, mode, tree, survey, packer, known, writer, records: request.plugins },
+      { ...request, store, marked, index: indexFile, elapsed },
+    );
+    await setImmediate();
+    // What files hold while their stamps are what they are stays true, whatever changed since.
+    return { tree, snapshot, remarks: saveIndex(index, tree, mode, identified) };
+  };
+  let early: Prepared | null = null;
+  const isUnchanged = async () => {
+    const same = isStillSame(root, found, { ...request, threads: () => pool.start() });
+    same.catch(() => undefined); // Whoever waits for it below gets it.
+    // Where much was packed, what that took is given back first. What fails now may do so because something changed.
+    if (writer.sizes.size <= fewPacks) early = await prepare(found).catch(() => null);
+    return same;
+  };
+  const tree = await unchangedOrThrow({ found, look, isUnchanged, packer, mode }).catch((error) => {
     // What was read need not be read again when it is tried again.
     for (const remark of saveIndex(index, found, mode, null)) request.progress?.(remark);
     return giveUp(error);
@@ -114,14 +138,10 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   // The manifest takes memory of its own.
   await pool.close();
 
-  const { contents } = packer;
-  const identified = identify({ root, parts, mode, tree, contents });
-  const survey = surveyOf({ root, parts, mode, tree, identified, contents });
-  const { digest, head, remarks } = await storeSnapshot(
-    { root, parts, mode, tree, survey, packer, known, writer, records: request.plugins },
-    { ...request, store, marked, index: indexFile, elapsed },
-  );
-  for (const remark of [...saveIndex(index, tree, mode, identified), ...remarks]) request.progress?.(remark);
+  const prepared = ofTree(tree, early) ?? (await prepare(tree));
+  const { digest, remarks } = await prepared.snapshot.store();
+  for (const remark of [...prepared.remarks, ...remarks]) request.progress?.(remark);
+  const { head } = prepared.snapshot;
   return {
     reference: formatReference({ store: store.location, digest }),
     digest,
@@ -129,6 +149,24 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
     bytesAdded: writer.bytesAdded,
     bytesStored: writer.bytesStored,
   };
+}
+
+/** What is known of a tree before it is certain that it stayed as it is. */
+interface Prepared {
+  readonly tree: Tree;
+  readonly snapshot: SnapshotToStore;
+  readonly remarks: readonly string[];
+}
+
+function ofTree(tree: Tree, prepared: Prepared | null): Prepared | null {
+  return prepared?.tree === tree ? prepared : null;
+}
+
+function bytesToPack({ entries, models }: Tree, mode: ModelsMode): number {
+  let bytes = 0;
+  for (let row = 0; row < entries.length; row++) if (entries.isFile(row)) bytes += entries.size(row);
+  if (mode === "locked") for (const { stamp } of models) bytes += stamp.size;
+  return bytes;
 }
 
 /** A store among what travels would change while it is written, and hold itself. */
