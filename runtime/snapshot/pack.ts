@@ -23,7 +23,7 @@ import { PackWorkers } from "./threads/pack-workers";
 import { LazyThreadPool, usualThreads } from "./threads/pool";
 import { ownFolder } from "./travel-rules";
 import type { ModelsMode, PackedSnapshot, PackRequest } from "./types";
-import { type Tree, walk } from "./walk";
+import { manyEntries, type Tree, walk } from "./walk";
 
 /** Times that an environment is packed when a prune keeps marking what the run before had found in the store. */
 const attempts = 3;
@@ -69,12 +69,14 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   const store = openStore(request.store, request.settings, { ...request, signal });
   const look = () => walk({ ...request, root, parts, models: mode, threads: () => pool.start() });
   const indexFile = request.index ?? defaultIndexFile(root);
+  const index = StatIndex.load(indexFile, { root, parts });
+  if (index.size > manyEntries) pool.start();
   const lookAtStore = async () => {
     const marked = await markedIn(store);
     const known = await KnownContent.load(store, marked, `${indexFile}.content`, (text) => request.progress?.(text));
-    const index = StatIndex.load(indexFile, { root, parts });
+    await setImmediate();
     index.preload();
-    return { marked, known, index };
+    return { marked, known };
   };
   // Threads walk while this one finds out what the store has. Neither goes on when the other has failed.
   const [walked, stored] = await Promise.allSettled([
@@ -87,7 +89,7 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   if (walked.status === "rejected") throw walked.reason;
   if (stored.status === "rejected") throw stored.reason;
   const found = walked.value;
-  const { marked, known, index } = stored.value;
+  const { marked, known } = stored.value;
   await index.begin(found);
   const workers = new PackWorkers({ place: { root, parts }, threads: threadsOf(request), pool: () => pool.start() });
   const writer = new PackWriter(store, marked, workers);

@@ -57,6 +57,9 @@ const aloneBudget = 1_000;
 /** Files and folders of one task: few enough that no thread is left alone with the last one for long. */
 const taskBudget = 3_000;
 
+/** Where a tree had more entries, threads are started before a walk asks for them: they will be needed. */
+export const manyEntries = 10 * aloneBudget;
+
 /** Looks at every file of an environment's parts that travels. */
 export async function walk(request: WalkRequest): Promise<Walked> {
   return new Walk(request).run();
