@@ -127,8 +127,12 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   const isUnchanged = async () => {
     const same = isStillSame(root, found, { ...request, threads: () => pool.start() });
     same.catch(() => undefined); // Whoever waits for it below gets it.
-    // Where much was packed, what that took is given back first. What fails now may do so because something changed.
-    if (writer.sizes.size <= fewPacks) early = await prepare(found).catch(() => null);
+    // Where much was packed, what that took is given back first.
+    if (writer.sizes.size > fewPacks) return same;
+    // What fails now may do so because something changed, which is then told instead.
+    early = await prepare(found).catch(() => null);
+    await writer.finish();
+    await early?.snapshot.encode();
     return same;
   };
   const tree = await unchangedOrThrow({ found, look, isUnchanged, packer, mode }).catch((error) => {
@@ -137,11 +141,13 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
     return giveUp(error);
   });
   await writer.finish().catch(giveUp);
-  // The manifest takes memory of its own.
-  await pool.close();
-
-  const prepared = ofTree(tree, early) ?? (await prepare(tree));
-  const { digest, remarks } = await prepared.snapshot.store();
+  const closing = pool.close();
+  let prepared = ofTree(tree, early);
+  if (prepared === null) {
+    await closing; // The manifest takes memory of its own.
+    prepared = await prepare(tree);
+  }
+  const { digest, remarks } = await prepared.snapshot.store().finally(() => closing);
   for (const remark of [...prepared.remarks, ...remarks]) request.progress?.(remark);
   const { head } = prepared.snapshot;
   return {

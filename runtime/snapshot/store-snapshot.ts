@@ -40,6 +40,13 @@ export interface StoredSnapshot {
   readonly remarks: readonly string[];
 }
 
+/** A manifest, with its base, as it will be stored. */
+interface Encoded {
+  readonly manifest: BuiltManifest;
+  readonly base: BaseEntries | null;
+  readonly pieces: Buffer[];
+}
+
 /**
  * Makes a snapshot of what was packed, or finds the one that the store has of exactly this. Until {@link store} is called nothing
  * is written, and what was packed may turn out to be no longer so.
@@ -55,6 +62,7 @@ export class SnapshotToStore {
   #note: PackedNote | null = null;
   #kept: BaseEntries | null = null;
   #compared: Compared;
+  #encoded: Encoded | null = null;
 
   private constructor(packed: Packed, place: SnapshotPlace) {
     this.#packed = packed;
@@ -77,6 +85,12 @@ export class SnapshotToStore {
     const snapshot = new SnapshotToStore(packed, place);
     await snapshot.#compare();
     return snapshot;
+  }
+
+  /** Makes the manifest, where {@link store} will need one; it does so itself otherwise. Only after the writer has finished. */
+  async encode(): Promise<void> {
+    if (this.#note?.fingerprint === this.#fingerprint(this.#compared)) return;
+    this.#encoded = await this.#encode(this.#compared);
   }
 
   /** Only after the writer has finished. */
@@ -131,7 +145,7 @@ export class SnapshotToStore {
 
   async #write(compared: Compared): Promise<StoredSnapshot> {
     const { store, marked, elapsed, signal } = this.#place;
-    const { manifest, base, pieces } = await this.#encode(compared);
+    const { manifest, base, pieces } = this.#encoded ?? (await this.#encode(compared));
     let digest = hash("sha256", Buffer.concat(pieces));
     while (marked.has(digest)) {
       pieces.push(nonce());
@@ -154,7 +168,7 @@ export class SnapshotToStore {
   }
 
   /** The smaller of what differs from a base, and all; what differs only where that is far less. */
-  async #encode({ base, changes }: Compared) {
+  async #encode({ base, changes }: Compared): Promise<Encoded> {
     if (base !== null && base.size >= smallestBase && changes.length * smallestShare <= base.count) {
       const manifest = new BuiltManifest(this.#headText, this.#entries, base, changes, this.#sizeOf);
       const pieces = await encodeLines(manifest.lines());
