@@ -10,7 +10,7 @@ import type { Walked } from "./walk";
 const alone = 5_000;
 
 /**
- * Looks again at everything that a walk looked at, which takes half as long as a walk, and tells whether another one would
+ * Looks again at everything that a walk looked at, which takes less than a walk, and tells whether another one would
  * find the same entries. False also where that cannot be said: then a walk tells what is different. Models are not looked at, so it is
  * of use only where they do not count.
  *
