@@ -118,6 +118,10 @@ export class EntryTable implements Iterable<TreeEntry> {
     return (this.flags(row) & flag.type) === 0;
   }
 
+  isLink(row: number): boolean {
+    return (this.flags(row) & flag.type) === types.indexOf("link");
+  }
+
   counts(row: number): boolean {
     return (this.flags(row) & flag.counts) !== 0;
   }
