@@ -128,7 +128,7 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   };
   let early: Prepared | null = null;
   const isUnchanged = async () => {
-    const same = isStillSame(root, found, { ...request, threads: () => pool.start() });
+    const same = isStillSame(root, found, { models: mode, threads: () => pool.start(), signal });
     same.catch(() => undefined); // Whoever waits for it below gets it.
     // Where much was packed, what that took is given back first.
     if (writer.sizes.size > fewPacks) return same;
