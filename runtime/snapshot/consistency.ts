@@ -101,7 +101,7 @@ function* differing(
       row >= 0 &&
       other >= 0 &&
       before.hasRecordOf(row, after, other) &&
-      before.type(row) !== "link" &&
+      !before.isLink(row) &&
       !missed.has(before.path(row));
     if (!same) yield [row, other];
   }
