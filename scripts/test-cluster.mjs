@@ -3,6 +3,7 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setUpTests } from "./setup/index.mjs";
+import { withKubernetesPlugin } from "./setup/kubernetes-plugin.mjs";
 import { bringLabUp, clusterCommand, labIsUp, labKubeconfig, provideLab, takeLabDown } from "./setup/lab.mjs";
 import { root } from "./setup/paths.mjs";
 import { foreground } from "./setup/run.mjs";
@@ -73,7 +74,7 @@ async function onLab(env) {
 }
 
 await main(async () => {
-  const env = setUpTests();
+  const env = await withKubernetesPlugin(setUpTests());
   if (!process.env.KUBECONFIG || process.env.KUBECONFIG === labKubeconfig(env)) return onLab(env);
   say(`testing on the cluster that KUBECONFIG names: ${process.env.KUBECONFIG}`);
   return runTests(env);

@@ -82,12 +82,16 @@ export class Follower {
       journal.enter("booting");
       const exit = await this.#attend(run, signal);
       if (exit === null) return;
-      const wasProven = this.proven;
+      const { proven: wasProven, condemned } = this;
       this.running = false;
       this.proven = false;
       this.condemned = null;
       if (this.expected()) {
         journal.enter("draining", "ComfyUI has ended");
+        continue;
+      }
+      if (condemned !== null) {
+        journal.enter("waiting", `it was ended: ${condemned}`);
         continue;
       }
       const fault = faultOfExit(exit, journal.phase, wasProven, this.#log(longestRead));
@@ -141,8 +145,13 @@ export class Follower {
     const { journal, folders } = this.context;
     if (this.#provenStart !== run.start && !(await this.#prove(signal, ended))) return;
     if (this.#provenStart !== run.start) {
-      writeMemory(folders, { provenStart: run.start });
       this.#provenStart = run.start;
+      try {
+        writeMemory(folders, { provenStart: run.start });
+      } catch (error) {
+        // Only an agent that is started again would need it, and proves it again.
+        journal.say(`that it is proven could not be noted: ${(error as Error).message}`);
+      }
     }
     this.proven = true;
     journal.evidence = null;
@@ -215,13 +224,12 @@ export class Follower {
       if (answers || this.expected()) silence.interrupt(now);
       const silent = silence.lasts(now);
       const text = `for ${formatDuration(silent)} it has neither answered, nor computed, nor read or written anything`;
-      if (silent >= (this.context.longestSilence ?? longestSilence)) {
-        if (this.condemned === null) journal.say(`${text}: it is to be started again`);
-        this.condemned = text;
-      }
-      if (silent >= noticeable || this.condemned !== null) journal.enter("proven", text);
+      const hung = silent >= (this.context.longestSilence ?? longestSilence);
+      if (hung && this.condemned === null) journal.say(`${text}: it is to be started again`);
+      this.condemned = hung ? text : null;
+      if (silent >= noticeable || hung) journal.enter("proven", text);
       else if (told && journal.phase === "proven") journal.enter("proven", detail);
-      told = silent >= noticeable;
+      told = silent >= noticeable || hung;
     }
   }
 

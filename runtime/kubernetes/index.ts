@@ -15,6 +15,7 @@ export {
   workstationEnding,
   workstationNames,
 } from "./names";
+export { type PodStanding, standingOf } from "./pod-phase";
 export { forwardTo } from "./port-forward";
 export { programHash, provideProgram, removePrograms } from "./program";
 export { UnhealthyError, untilProven } from "./proving";

@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { cache, root } from "./paths.mjs";
 import { outputOf } from "./run.mjs";
 import { Missing, main, say } from "./say.mjs";
@@ -36,6 +36,16 @@ export async function provideKubernetesPlugin(env) {
   const folder = await bundleStandIn();
   say(`the kubernetes plugin in tests is the stand-in of test/support (TEST_PLUGINS=real insists on the released one)`);
   return { folder, real: false };
+}
+
+/** The environment variables with the plugin on PATH, so that tests neither look for it nor say again which it is. */
+export async function withKubernetesPlugin(env) {
+  const plugin = await provideKubernetesPlugin(env);
+  return {
+    ...env,
+    PATH: [plugin.folder, env.PATH].join(delimiter),
+    PULUMI_COMFYUI_KUBERNETES_PLUGIN: JSON.stringify(plugin),
+  };
 }
 
 async function findReal(env) {
@@ -105,7 +115,7 @@ async function bundleStandIn() {
       define: { SDK_VERSION: JSON.stringify(sdkVersion()) },
       logLevel: "warning",
     });
-    const script = `#!/bin/sh\n# ${mark}: see test/support/kubernetes-plugin of pulumi-comfyui\nexec "${process.execPath}" "${join(folder, "plugin.js")}" "$@"\n`;
+    const script = `#!/bin/sh\n# ${mark}: see test/support/kubernetes-plugin of pulumi-comfyui\nexec "${process.execPath}" --no-deprecation "${join(folder, "plugin.js")}" "$@"\n`;
     writeFileSync(join(making, name), script, { mode: 0o755 });
     try {
       renameSync(making, folder);
@@ -120,7 +130,9 @@ async function bundleStandIn() {
 }
 
 function fingerprint() {
-  const hash = createHash("sha256").update(process.execPath);
+  const hash = createHash("sha256")
+    .update(process.execPath)
+    .update(readFileSync(fileURLToPath(import.meta.url)));
   for (const file of readdirSync(sources).sort()) hash.update(file).update(readFileSync(join(sources, file)));
   return hash
     .update(readFileSync(join(root, "package-lock.json")))

@@ -18,8 +18,9 @@ import type { EnvironmentLocation } from "../../runtime/environment";
 import type { Evidence } from "../../runtime/instance";
 import { pack } from "../../runtime/snapshot";
 import { incompleteMarker } from "../../runtime/snapshot/incomplete";
-import { TestPod } from "../support/agent-pod";
+import { bundles, TestPod } from "../support/agent-pod";
 import type { Started } from "../support/agent-processes";
+import { plainHead, writeManifest } from "../support/hostile-manifest";
 import { type FaultyProxy, startFaultyProxy } from "../support/s3-faults";
 import { keys, type S3Server, startS3Server } from "../support/s3-servers";
 import { workingPlugin } from "../support/stand-in-plugins";
@@ -125,6 +126,25 @@ describe("a restore that cannot succeed ends the agent with the reason, where", 
     expect(readlinkSync(join(pod.environment, environment.layout.models))).toBe(models);
   });
 
+  it("the node is of another kind than the snapshot", async () => {
+    const platform = { ...plainHead.platform, arch: "riscv64" };
+    await makePod(writeManifest(join(folder, "other-kind"), [{ ...plainHead, platform }]));
+
+    expect((await fault(pod.startAgent())).reason).toContain(
+      `made on linux/riscv64, and this node is linux/${process.arch}`,
+    );
+  });
+
+  it("the environment has no interpreter", async () => {
+    await makePod(
+      writeManifest(join(folder, "without-python"), [
+        { ...plainHead, platform: { ...plainHead.platform, arch: process.arch } },
+      ]),
+    );
+
+    expect((await fault(pod.startAgent())).reason).toContain("venv/bin/python is missing, or leads to nothing");
+  });
+
   it("the agent is told nonsense", async () => {
     await makePod();
     writeFileSync(join(pod.root, "instance.json"), JSON.stringify({ ...pod.spec, snapshot: "latest" }));
@@ -154,6 +174,22 @@ describe("a restore that cannot succeed ends the agent with the reason, where", 
     expect(reason).toContain(`${pod.environment}: no space is left on it`);
     expect(readdirSync(pod.environment)).toEqual([]);
   });
+});
+
+it("a large environment is restored by threads, whose program lies beside the agent's, far from any package", async () => {
+  const programs = join(folder, "programs");
+  for (const name of ["agent.js", "snapshot-threads.js"]) cpSync(join(bundles, name), join(programs, name));
+  const many = join(environment.root, "ComfyUI", "many");
+  mkdirSync(many);
+  for (let number = 0; number < 6000; number++) writeFileSync(join(many, `${number}.py`), `number = ${number}\n`);
+  const reference = await packEnvironment(environment);
+  rmSync(many, { recursive: true });
+  await makePod(reference);
+
+  pod.startAgent({}, { program: join(programs, "agent.js") });
+
+  await pod.untilStarted();
+  expect(readFileSync(join(pod.environment, "ComfyUI/many/5999.py"), "utf8")).toBe("number = 5999\n");
 });
 
 function mount(path: string, options: string): void {

@@ -54,6 +54,8 @@ describe("the packed tarball", () => {
       ...["package/dist/index.js", "package/dist/index.d.ts", "package/dist/providers/index.js"],
       ...[
         "package/dist/bundles/gateway.js",
+        "package/dist/bundles/agent.js",
+        "package/dist/bundles/snapshot-threads.js",
         "package/dist/runtime/supervisor/main.js",
         "package/dist/runtime/cli/main.js",
       ],

@@ -6,7 +6,8 @@ import { type Started, startContainer, startProgram } from "./agent-processes";
 import { freePort } from "./free-port";
 import { patience } from "./supervisor-platform";
 
-const bundle = resolve(__dirname, "../../dist/bundles/agent.js");
+/** The folder of the programs as `npm run build` makes them. */
+export const bundles = resolve(__dirname, "../../dist/bundles");
 
 /** Options of the agent by name, without the dashes. */
 export type AgentArguments = Readonly<Record<string, string>>;
@@ -14,6 +15,8 @@ export type AgentArguments = Readonly<Record<string, string>>;
 export interface AgentSurroundings {
   readonly environment?: Readonly<Record<string, string>>;
   readonly inContainer?: boolean;
+  /** @default the one that was built */
+  readonly program?: string;
 }
 
 /** What a pod has: folders that its containers share, and the containers as processes of this machine. */
@@ -70,7 +73,10 @@ export class TestPod {
   }
 
   /** The agent; with `inContainer`, in a space of process numbers of its own, which takes root. */
-  startAgent(more: AgentArguments = {}, { environment = {}, inContainer = false }: AgentSurroundings = {}): Started {
+  startAgent(
+    more: AgentArguments = {},
+    { environment = {}, inContainer = false, program = join(bundles, "agent.js") }: AgentSurroundings = {},
+  ): Started {
     const { XDG_CACHE_HOME: _, ...inherited } = process.env;
     const args = {
       instance: join(this.root, "instance.json"),
@@ -85,7 +91,7 @@ export class TestPod {
     };
     const parameters = Object.entries(args).flatMap(([name, value]) => [`--${name}`, value]);
     const start = inContainer ? startContainer : startProgram;
-    return this.#keep(start(process.execPath, [bundle, "instance", ...parameters], { ...inherited, ...environment }));
+    return this.#keep(start(process.execPath, [program, "instance", ...parameters], { ...inherited, ...environment }));
   }
 
   /** ComfyUI's container, whose process 1 is the launcher: it takes all others with it. */

@@ -15,7 +15,7 @@ export class ClusterNamespace implements AsyncDisposable {
 
   static async create(prefix: string): Promise<ClusterNamespace> {
     const path = process.env.KUBECONFIG;
-    if (!path) throw new Error("KUBECONFIG names no cluster: tests of test/cluster need one");
+    if (!path) throw new Error("KUBECONFIG is not set: these tests are run by `npm run test:cluster`");
     const kubeConfig = new KubeConfig();
     kubeConfig.loadFromFile(path);
     const namespace = new ClusterNamespace(new Api(kubeConfig), `${prefix}-${randomBytes(4).toString("hex")}`, path);

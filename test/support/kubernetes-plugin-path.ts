@@ -1,8 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { delimiter, join, resolve } from "node:path";
-
-const program = "pulumi-resource-kubernetes";
+import { delimiter, resolve } from "node:path";
 
 /** Which kubernetes plugin an engine finds that this process starts. */
 export interface KubernetesPlugin {
@@ -19,12 +16,15 @@ let found: KubernetesPlugin | undefined;
  */
 export function useKubernetesPlugin(): KubernetesPlugin {
   if (found !== undefined) return found;
+  // Set, and on PATH, where a script set the tests up.
+  const given = process.env.PULUMI_COMFYUI_KUBERNETES_PLUGIN;
+  const plugin: KubernetesPlugin = JSON.parse(given ?? findKubernetesPlugin());
+  if (given === undefined) process.env.PATH = [plugin.folder, process.env.PATH ?? ""].join(delimiter);
+  found = plugin;
+  return plugin;
+}
+
+function findKubernetesPlugin(): string {
   const script = resolve(__dirname, "../../scripts/setup/kubernetes-plugin.mjs");
-  const { folder, real }: KubernetesPlugin = JSON.parse(
-    execFileSync(process.execPath, [script], { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }),
-  );
-  if (!existsSync(join(folder, program))) throw new Error(`${program} is not in ${folder}`);
-  process.env.PATH = [folder, process.env.PATH ?? ""].join(delimiter);
-  found = { folder, real };
-  return found;
+  return execFileSync(process.execPath, [script], { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
 }

@@ -231,12 +231,10 @@ export class Provider {
         : `update of resource ${name} failed because the Kubernetes API server reported that it failed to fully initialize or become live: ${messageOf(error)}`;
       if (live === undefined || preview) throw new Error(message);
       const reasons = error instanceof Incomplete ? error.reasons : [];
-      // What the API server refused was not applied: the inputs stay those that were.
-      const applied = error instanceof Incomplete ? inputs : saved.inputs;
       throw new InitializationFailed(
         message,
         qualifiedName(live),
-        checkpoint(applied, live, news, fieldManager),
+        checkpoint(inputs, live, news, fieldManager),
         reasons,
       );
     }
