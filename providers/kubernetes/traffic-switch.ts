@@ -36,8 +36,9 @@ export const clusterTrafficSwitch: ResourceDefinition<Inputs, object> = {
     await move(inputs, context);
     return {};
   },
-  delete: async (_id, state, { warn, assertEngine }) => {
-    const records = await recordsOf(state);
+  delete: async (_id, state, context) => {
+    const { warn, assertEngine } = context;
+    const records = await recordsOf(state, context);
     const record = await records.record();
     if (record === null) return;
     const { release } = await records.target();
@@ -61,7 +62,7 @@ export const clusterTrafficSwitch: ResourceDefinition<Inputs, object> = {
 async function move(inputs: Inputs, context: Context): Promise<void> {
   const { service, release, owner } = inputs;
   const { progress, assertEngine } = context;
-  const records = await recordsOf(inputs);
+  const records = await recordsOf(inputs, context);
   const { claim, releases } = await records.required();
   if (!sameOwner(claim.owner, owner)) throw new ConflictError(ownedByAnother(service, claim, owner));
   const own = releases.find(({ id }) => id === release);
