@@ -6,6 +6,7 @@ import type {
   CoordinationV1Api,
   CoreV1Api,
   KubeConfig,
+  PolicyV1Api,
   RequestContext,
   StorageV1Api,
   VersionApi,
@@ -28,6 +29,7 @@ export interface Cluster {
   readonly core: CoreV1Api;
   readonly apps: AppsV1Api;
   readonly coordination: CoordinationV1Api;
+  readonly policy: PolicyV1Api;
   readonly storage: StorageV1Api;
   readonly authorization: AuthorizationV1Api;
   readonly version: VersionApi;
@@ -89,6 +91,7 @@ export async function connectCluster(
     core: new client.CoreV1Api(configuration),
     apps: new client.AppsV1Api(configuration),
     coordination: new client.CoordinationV1Api(configuration),
+    policy: new client.PolicyV1Api(configuration),
     storage: new client.StorageV1Api(configuration),
     authorization: new client.AuthorizationV1Api(configuration),
     version: new client.VersionApi(configuration),
