@@ -16,7 +16,7 @@ const tolerations = [
 ];
 
 /** A service of two instances on nodes of one GPU each, to which one thing after the other happens. */
-describe("a service whose nodes, pods and API server go goes on:", () => {
+describe("a service whose nodes, pods and API server go goes on:", { timeout: 600_000 }, () => {
   let services: ClusterServices;
   let version = 0;
 

@@ -73,9 +73,11 @@ test("a second stack is refused with the owner's name and since when, and may ta
   await second.mustUp();
   const { claim: taken, releases } = await services.records("neighbour").required();
   expect(taken.owner).toMatchObject({ stack: "second" });
-  expect((await services.deployments("neighbour")).map(({ metadata }) => metadata?.name)).toEqual([
-    `neighbour-${releases.at(-1)?.id}`,
-  ]);
+  await expect
+    .poll(async () => (await services.deployments("neighbour")).map(({ metadata }) => metadata?.name), {
+      timeout: 30_000,
+    })
+    .toEqual([`neighbour-${releases.at(-1)?.id}`]);
 
   // What the former owner's state still names is the service's now.
   const refusedToEnd = await project.destroy();
