@@ -6,9 +6,10 @@ import type { Watch } from "../waiting";
 import { DeploymentPods } from "./deployment-pods";
 import { evidenceOf } from "./evidence";
 import { orNull, statusOf } from "./failure";
+import { removeLostPods } from "./lost-pods";
 import { selectorOf } from "./names";
 import { type PodStanding, standingOf, unschedulable } from "./pod-phase";
-import { evidenceText, isFaulty, removeLost, shortageOf } from "./proving";
+import { evidenceText, isFaulty, shortageOf } from "./proving";
 import { WorkstationStatusWatch } from "./told-by-agent";
 import type { WorkstationRecords } from "./workstation-record";
 
@@ -82,7 +83,7 @@ export async function untilWorkstationRuns(records: WorkstationRecords, start: W
       }
       if (performance.now() - lookedForNodes >= nodeInterval) {
         lookedForNodes = performance.now();
-        await removeLost(records, all, progress);
+        await removeLostPods(records.cluster, { pods: all, holdsWork: () => true, progress });
       }
       await pause(interval, AbortSignal.any([signal, ...changes]));
     }
