@@ -4,9 +4,21 @@ export { DrainRefusedError, drainRelease } from "./draining";
 export { orNull, reasonOf, statusOf } from "./failure";
 export { GatewayStatusWatch } from "./gateway-status";
 export { reachCluster, settingProblems } from "./look";
-export { annotationsOf, labelsOf, objectNames, ownerAnnotation, releaseLabel, selectorOf } from "./names";
+export {
+  annotationsOf,
+  labelsOf,
+  managedBy,
+  objectNames,
+  ownerAnnotation,
+  partLabel,
+  releaseLabel,
+  selectorOf,
+  serviceLabel,
+} from "./names";
+export { listNamespace, type NamespaceObjects, NamespaceWatch } from "./namespace-objects";
+export { isReady, standingOf } from "./pod-phase";
 export { programHash, provideProgram, removePrograms } from "./program";
 export { UnhealthyError, untilProven } from "./proving";
-export { isAvailable } from "./release-pods";
+export { instanceId, isAvailable } from "./release-pods";
 export { removeReleases, removeReleasesOf } from "./removal";
-export { ConflictError, ownedByAnother, ServiceRecords, type Target } from "./service-record";
+export { ConflictError, ownedByAnother, parseRecord, parseTarget, ServiceRecords, type Target } from "./service-record";

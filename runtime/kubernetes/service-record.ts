@@ -4,6 +4,7 @@ import type { V1ConfigMap } from "@kubernetes/client-node";
 import { z } from "zod";
 import type { Claim, DeploymentRecord, Owner, ServiceSettings } from "../deployment";
 import { ownerName, sameOwner } from "../deployment";
+import { parseConfigMap } from "./config-map-json";
 import type { Cluster } from "./connection";
 import { orNull, statusOf } from "./failure";
 import { annotationsOf, labelsOf, objectNames } from "./names";
@@ -63,6 +64,16 @@ const targetForm: z.ZodType<Target> = z.object({
 
 const noTarget: Target = { generation: 0, release: null, revision: 0, draining: [] };
 
+/** The record that a ConfigMap holds. @throws when it is not as this package writes it */
+export function parseRecord(object: V1ConfigMap): ServiceRecord {
+  return parseConfigMap(object, "record.json", recordForm);
+}
+
+/** The target that a ConfigMap holds. @throws when it is not as this package writes it */
+export function parseTarget(object: V1ConfigMap): Target {
+  return parseConfigMap(object, "target.json", targetForm);
+}
+
 /** A service's record and target in its namespace: every change is a compare-and-set on what was read. */
 export class ServiceRecords {
   readonly #names: ReturnType<typeof objectNames>;
@@ -77,12 +88,12 @@ export class ServiceRecords {
   /** Null when nobody has claimed the service. @throws when the record is not as this package writes it */
   async record(): Promise<ServiceRecord | null> {
     const found = await this.#read(this.#names.record);
-    return found === null ? null : this.#parse(found, "record.json", recordForm);
+    return found === null ? null : parseConfigMap(found, "record.json", recordForm);
   }
 
   async target(): Promise<Target> {
     const found = await this.#read(this.#names.target);
-    return found === null ? noTarget : this.#parse(found, "target.json", targetForm);
+    return found === null ? noTarget : parseConfigMap(found, "target.json", targetForm);
   }
 
   /** The record, which must be there. */
@@ -184,7 +195,7 @@ export class ServiceRecords {
           await core.createNamespacedConfigMap({ namespace, body: { metadata, data: { [key]: textOf(fresh) } } });
           return fresh;
         }
-        const before = this.#parse(found, key, form);
+        const before = parseConfigMap(found, key, form);
         const after = change(before);
         if (textOf(after) === textOf(before)) return after;
         // Carries the resourceVersion that was read: another writer's change in between is refused.
@@ -206,19 +217,6 @@ export class ServiceRecords {
   #read(name: string): Promise<V1ConfigMap | null> {
     const { core, namespace } = this.cluster;
     return orNull(core.readNamespacedConfigMap({ name, namespace }));
-  }
-
-  #parse<T>({ metadata, data }: V1ConfigMap, key: string, form: z.ZodType<T>): T {
-    const what = `${key} of the ConfigMap ${this.cluster.namespace}/${metadata?.name}`;
-    let content: unknown;
-    try {
-      content = JSON.parse(data?.[key] ?? "");
-    } catch (error) {
-      throw new Error(`${what} is not JSON: ${(error as Error).message}`);
-    }
-    const parsed = form.safeParse(content);
-    if (parsed.success) return parsed.data;
-    throw new Error(`${what} is not as this package writes it: ${z.prettifyError(parsed.error)}`);
   }
 
   #gone(): Error {

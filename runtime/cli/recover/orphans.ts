@@ -1,5 +1,5 @@
 import type { Owner } from "../../supervisor";
-import { hasEnded, type PlatformView, type ServiceView } from "../platform-view";
+import { hasEnded, type LocalView, type ServiceView } from "../platform-view";
 import type { KnownObject, KnownObjects } from "./state";
 
 /** Something on a platform that belongs to a stack and that no resource of the stack's state knows. */
@@ -11,11 +11,7 @@ export type Orphan = KnownObject & {
 };
 
 /** Compares a platform with a stack's state. Objects of other owners are never orphans. */
-export function findOrphans(
-  view: PlatformView,
-  known: KnownObjects,
-  isOwn: (owner: Owner) => boolean,
-): readonly Orphan[] {
+export function findOrphans(view: LocalView, known: KnownObjects, isOwn: (owner: Owner) => boolean): readonly Orphan[] {
   const { directory } = view;
   return [
     ...view.services

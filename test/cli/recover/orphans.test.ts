@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { PlatformView } from "../../../runtime/cli/platform-view";
+import type { LocalView } from "../../../runtime/cli/platform-view";
 import { findOrphans } from "../../../runtime/cli/recover/orphans";
 import { type KnownObjects, knownObjects, parseState } from "../../../runtime/cli/recover/state";
 import type { Owner } from "../../../runtime/supervisor";
@@ -15,8 +15,8 @@ function knowing(...resources: readonly (readonly [kind: string, outputs: Record
   return knownObjects(parseState(JSON.stringify(stackState({ resources: inDirectory }))), "/");
 }
 
-function platform(over: Partial<PlatformView>): PlatformView {
-  return { directory, supervisor: null, services: [], workstations: [], ...over };
+function platform(over: Partial<LocalView>): LocalView {
+  return { kind: "local", directory, supervisor: null, services: [], workstations: [], ...over };
 }
 
 const claim = ["ServiceClaim", { service: "studio" }] as const;
