@@ -16,7 +16,7 @@ export {
   serviceLabel,
 } from "./names";
 export { listNamespace, type NamespaceObjects, NamespaceWatch } from "./namespace-objects";
-export { isReady, standingOf } from "./pod-phase";
+export { isReady, type PodStanding, standingOf } from "./pod-phase";
 export { programHash, provideProgram, removePrograms } from "./program";
 export { UnhealthyError, untilProven } from "./proving";
 export { instanceId, isAvailable } from "./release-pods";
