@@ -3,6 +3,12 @@ export { deploymentOf, scale } from "./deployments";
 export { DrainRefusedError, drainRelease } from "./draining";
 export { orNull, reasonOf, statusOf } from "./failure";
 export { GatewayStatusWatch } from "./gateway-status";
+export {
+  type LabelledKind,
+  type LabelledObject,
+  labelledObjects,
+  removeObjects,
+} from "./labelled-objects";
 export { reachCluster, settingProblems } from "./look";
 export {
   annotationsOf,
@@ -17,8 +23,16 @@ export {
 } from "./names";
 export { listNamespace, type NamespaceObjects, NamespaceWatch } from "./namespace-objects";
 export { isReady, type PodStanding, standingOf } from "./pod-phase";
-export { programHash, provideProgram, removePrograms } from "./program";
+export { programHash, programLabel, provideProgram, removePrograms } from "./program";
 export { UnhealthyError, untilProven } from "./proving";
 export { instanceId, isAvailable } from "./release-pods";
-export { removeReleases, removeReleasesOf } from "./removal";
-export { ConflictError, ownedByAnother, parseRecord, parseTarget, ServiceRecords, type Target } from "./service-record";
+export { recordRemoval, removeRelease, removeReleases, removeReleasesOf } from "./removal";
+export {
+  ConflictError,
+  ownedByAnother,
+  parseRecord,
+  parseTarget,
+  type ServiceRecord,
+  ServiceRecords,
+  type Target,
+} from "./service-record";
