@@ -60,9 +60,10 @@ const isDeploymentThere = (before: string) => async () => {
 const isGateWaiting = (before: string) => async () =>
   (await releases()).at(-1)?.events.at(-1)?.event === "started" && (await isDeploymentThere(before)());
 
-/** Everything of this package that Pulumi makes is in the state, and the other way round. */
+/** What there is of the kinds that {@link ClusterServices.objects} lists is exactly what the state has of them. */
 async function expectNoOrphan(): Promise<void> {
   const { resources } = (await services.project.state()).deployment;
+  const listed = /^(deployment|configmap|secret|service|serviceaccount)\//;
   const native = resources.flatMap(({ type, id = "" }) =>
     type.startsWith("kubernetes:")
       ? [`${type.slice(type.lastIndexOf(":") + 1).toLowerCase()}/${id.slice(id.indexOf("/") + 1)}`]
@@ -72,11 +73,26 @@ async function expectNoOrphan(): Promise<void> {
   const others =
     /^(pod|replicaset)\/|^configmap\/studio-(record|target|gateway-status|program-.*)$|^secret\/studio-deployer$/;
   const made = (await services.objects()).filter((name) => !others.test(name));
-  expect(made).toEqual(native.filter((name) => made.includes(name)).sort());
+  expect(made).toEqual(native.filter((name) => listed.test(name)).sort());
+}
+
+/** Sets how many gateways there are; returns when those that had to go are gone. */
+async function scaleGateway(replicas: number): Promise<void> {
+  const { apps, core, namespace } = services.cluster;
+  const name = "studio";
+  const scale = await apps.readNamespacedDeploymentScale({ name, namespace });
+  await apps.replaceNamespacedDeploymentScale({ name, namespace, body: { ...scale, spec: { replicas } } });
+  const labelSelector = "app.kubernetes.io/instance=studio,app.kubernetes.io/component=gateway";
+  await waitFor({
+    what: `no more than ${replicas} gateways to be left`,
+    deadline: 120_000,
+    look: async () =>
+      (await core.listNamespacedPod({ namespace, labelSelector })).items.length <= replicas || undefined,
+  });
 }
 
 test("a first deployment whose engine is killed while the Deployment is created, in the gate, and while traffic moves", async () => {
-  const { project, cluster } = services;
+  const { project } = services;
 
   await killedOnce("the Deployment to be there", isDeploymentThere(""));
   expect((await project.up()).output).toContain("locked");
@@ -92,12 +108,6 @@ test("a first deployment whose engine is killed while the Deployment is created,
   await recover();
 
   // Without a gateway that applies it, the switch is not done when its engine is killed.
-  const scaleGateway = async (replicas: number) => {
-    const { apps, namespace } = cluster;
-    const name = "studio";
-    const scale = await apps.readNamespacedDeploymentScale({ name, namespace });
-    await apps.replaceNamespacedDeploymentScale({ name, namespace, body: { ...scale, spec: { replicas } } });
-  };
   await scaleGateway(0);
   await killedOnce("the traffic to move", async () => (await target()).release !== null);
   await scaleGateway(2);
@@ -105,7 +115,8 @@ test("a first deployment whose engine is killed while the Deployment is created,
   expect(await recover()).toMatchObject({ orphans: [{ kind: "traffic", removed: false }] });
   await expectNoOrphan();
   const refused = await project.destroy();
-  expect([refused.code, refused.output]).toEqual([expect.any(Number), expect.stringContaining("--include-serving")]);
+  expect(refused.code).not.toBe(0);
+  expect(refused.output).toContain("--include-serving");
   expect((await target()).release).toBe(moved);
 
   expect(await recover("--include-serving")).toMatchObject({ orphans: [{ kind: "traffic", removed: true }] });
@@ -119,7 +130,7 @@ test("a rotation whose engine is killed at every step converges, and what was as
   await project.mustUp();
   const url = await services.url();
   const first = (await target()).release ?? "";
-  const long = await submit(url, paint(90, "long"));
+  const long = await submit(url, paint(150, "long"));
   await running(url, long);
 
   project.writePlugins({ painter: painter("2") });

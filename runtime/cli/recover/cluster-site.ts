@@ -85,15 +85,17 @@ async function removeClusterOrphan(orphan: ClusterOrphan, cluster: Cluster, watc
   const records = new ServiceRecords(cluster, service);
   // There is no engine behind this: it goes on until it is interrupted.
   const request = { ...watch, release, assertEngine: async () => watch.signal.throwIfAborted() };
+  const isClaimed = service !== "" && (await records.record()) !== null;
   switch (kind) {
     case "traffic":
       return endTraffic(records);
     case "release":
+      if (!isClaimed) return removeObjects(cluster, objects, watch);
       if (serves) await endTraffic(records, release);
       return removeRelease(records, request);
     case "instances":
       if (serves) await endTraffic(records, release);
-      if (objects.some(({ kind }) => kind === "Deployment")) await drainRelease(records, request);
+      if (isClaimed && objects.some(({ kind }) => kind === "Deployment")) await drainRelease(records, request);
       return removeObjects(cluster, objects, watch);
     case "service":
       return removeService(records, objects, request);

@@ -184,6 +184,18 @@ describe.skipIf(pathWithPulumi === null)("recover in a cluster", () => {
     expect(await new ServiceRecords(namespace.cluster, service.name).record()).toBeNull();
   });
 
+  it("removes the objects of an unknown release where the record of its service is gone", async () => {
+    const { service, all } = await serving();
+    await service.releaseObjects("r9-zzzzz");
+    await service.records.remove();
+
+    const { code, json } = await runCli(["recover", "--yes", "--json"], contextOf(all));
+
+    expect(code).toBe(0);
+    expect(json).toMatchObject({ orphans: [{ kind: "release", release: "r9-zzzzz", removed: true }] });
+    expect((await namespace.contents()).filter((name) => name.includes("r9-zzzzz"))).toEqual([]);
+  });
+
   it("removes a workstation that no resource knows, but not the claim with its environment", async () => {
     const service = await namespace.service();
     const { core, apps } = namespace.cluster;
