@@ -1,26 +1,13 @@
 import type { V1ConfigMap, V1Pod } from "@kubernetes/client-node";
-import { z } from "zod";
-import type { Phase } from "../deployment";
-import { type NamespaceObjects, partLabel, serviceLabel, standingOf } from "../kubernetes";
+import {
+  idleStoppedAnnotation,
+  type Phase,
+  type WorkstationStatus,
+  workstationKeys,
+  workstationStatusIn,
+} from "../deployment";
+import { type NamespaceObjects, parseWorkstationRecord, partLabel, serviceLabel, standingOf } from "../kubernetes";
 import type { WorkstationView } from "./platform-view";
-
-/** Annotation of what a workstation's agent tells, while it is stopped because nobody used it: since when. */
-const idleStopped = "pulumi-comfyui/idle-stopped";
-
-const recordForm = z.looseObject({
-  claim: z.object({ owner: z.object({ organization: z.string(), project: z.string(), stack: z.string() }) }),
-  state: z.enum(["running", "stopped"]),
-});
-
-/** What an agent tells of its workstation, as far as a person is shown it. */
-const toldForm = z.looseObject({
-  pod: z.string(),
-  phase: z.enum(["waiting", "restoring", "booting", "running", "stopping", "failed"]),
-  detail: z.string(),
-  blocked: z.string().nullish(),
-  start: z.number().default(1),
-  queueRemaining: z.number().nullish(),
-});
 
 /** The workstations of a namespace: their records, pods, and what their agents tell. */
 export function workstationViews(objects: NamespaceObjects, namespace: string): readonly WorkstationView[] {
@@ -32,12 +19,12 @@ export function workstationViews(objects: NamespaceObjects, namespace: string): 
 
 function workstationView(recordObject: V1ConfigMap, all: NamespaceObjects, namespace: string): WorkstationView {
   const name = serviceLabel(recordObject);
-  const { claim, state } = recordForm.parse(JSON.parse(recordObject.data?.["record.json"] ?? ""));
+  const { claim, state } = parseWorkstationRecord(recordObject);
   const isOwn = (object: { readonly metadata?: V1Pod["metadata"] }) =>
     partLabel(object) === "workstation" && serviceLabel(object) === name;
   const pod = all.pods.filter(isOwn).at(-1);
-  const told = all.configMaps.filter(isOwn).find(({ data }) => data?.["status.json"] !== undefined);
-  const status = told === undefined ? null : toldForm.parse(JSON.parse(told.data?.["status.json"] ?? ""));
+  const told = all.configMaps.filter(isOwn).find(({ data }) => data?.[workstationKeys.status] !== undefined);
+  const status = workstationStatusIn(told?.data);
   const current = status !== null && status.pod === pod?.metadata?.name ? status : null;
   const deployment = all.deployments.find(isOwn);
   const service = all.services.find(isOwn);
@@ -53,7 +40,7 @@ function workstationView(recordObject: V1ConfigMap, all: NamespaceObjects, names
     declared: state,
     phase,
     detail,
-    idleStopped: pod === undefined ? (told?.metadata?.annotations?.[idleStopped] ?? null) : null,
+    idleStopped: pod === undefined ? (told?.metadata?.annotations?.[idleStoppedAnnotation] ?? null) : null,
     node: pod?.spec?.nodeName ?? null,
     url: `http://${host}${port === 80 ? "" : `:${port}`}`,
     queueRemaining: current?.queueRemaining ?? null,
@@ -64,7 +51,7 @@ function workstationView(recordObject: V1ConfigMap, all: NamespaceObjects, names
 /** What the agent says goes before what its pod shows, unless the pod is going or shows a fault. */
 function phaseOf(
   pod: V1Pod,
-  told: z.output<typeof toldForm> | null,
+  told: WorkstationStatus | null,
 ): { readonly phase: Phase | "running" | "stopping"; readonly detail: string } {
   const { phase, detail, fault } = standingOf(pod);
   if (fault !== null) return { phase: fault.kind === "certain" ? "failed" : phase, detail: fault.reason };

@@ -2,18 +2,13 @@ import type { Release } from "../deployment";
 import { listNamespace } from "../kubernetes";
 import { InvalidInputError } from "../problems";
 import { DamagedSnapshotError, readHead, SnapshotNotFoundError } from "../snapshot";
-import {
-  type ClusterOptions,
-  clusterFrom,
-  clusterOptionsOf,
-  namesCluster,
-  withClusterOptions,
-} from "./cluster-options";
+import { connectTo } from "./cluster-connection";
+import { type ClusterOptions, clusterFrom, withClusterOptions } from "./cluster-options";
 import { clusterView } from "./cluster-view";
 import { withCommonOptions } from "./common-options";
 import { type ExitCode, exitCodes } from "./exit-codes";
 import { describeFailure } from "./failure";
-import { type Output, table } from "./output";
+import { type Output, type OutputOptions, table } from "./output";
 import { directoryDescription, requireDirectory } from "./platform-directory";
 import {
   type PlatformView,
@@ -28,7 +23,7 @@ import { rollbackCandidate } from "./rollback";
 import type { Surroundings } from "./surroundings";
 import { indent, localTime } from "./text";
 
-interface HistoryOptions extends ClusterOptions {
+interface HistoryOptions extends OutputOptions, ClusterOptions {
   readonly directory?: string;
 }
 
@@ -44,9 +39,7 @@ export function addHistory({ commands, surroundings, perform }: Program): void {
         "  pulumi-comfyui history studio --json | jq -r '.services[0].rollback.snapshot'\n",
     )
     .action((service: string | undefined, { directory, ...options }: HistoryOptions) =>
-      perform(options, (output) =>
-        showHistory({ directory, cluster: clusterOptionsOf(options), service }, output, surroundings),
-      ),
+      perform(options, (output) => showHistory({ directory, cluster: options, service }, output, surroundings)),
     );
 }
 
@@ -108,8 +101,9 @@ export async function showHistory(
 }
 
 async function look(directory: string | undefined, options: ClusterOptions, cwd: string): Promise<PlatformView> {
-  if (!namesCluster(options, directory)) return viewPlatform(requireDirectory(directory, cwd));
-  const cluster = await clusterFrom(options, cwd);
+  const address = clusterFrom(options, directory, cwd);
+  if (address === null) return viewPlatform(requireDirectory(directory, cwd));
+  const cluster = await connectTo(address);
   return clusterView(cluster, await listNamespace(cluster));
 }
 

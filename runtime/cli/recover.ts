@@ -1,12 +1,13 @@
 import { InvalidArgumentError, Option } from "commander";
 import { durationSchema } from "../units";
-import { type ClusterOptions, clusterOptionsOf } from "./cluster-options";
+import type { ClusterOptions } from "./cluster-options";
 import { withCommonOptions } from "./common-options";
+import type { OutputOptions } from "./output";
 import { directoryDescription } from "./platform-directory";
 import type { Program } from "./program";
 import { recover } from "./recover/recovery";
 
-interface RecoverOptions extends ClusterOptions {
+interface RecoverOptions extends OutputOptions, ClusterOptions {
   readonly cwd?: string;
   readonly stack?: string;
   readonly directory?: string;
@@ -27,7 +28,7 @@ export function addRecover({ commands, surroundings, perform }: Program): void {
     .option("--cwd <project>", "the Pulumi project's folder (default: the current one)")
     .option("--stack <stack>", "the stack (default: the selected one)")
     .option("--directory <folder>", `${directoryDescription}, besides those that the state names`)
-    .option("-n, --namespace <namespace>", "a namespace of a cluster, besides those that the state names")
+    .option("--namespace <namespace>", "a namespace of a cluster, besides those that the state names")
     .option("--context <context>", "the kubeconfig's context, instead of the one that the state names")
     .option("--kubeconfig <path>", "the kubeconfig, instead of the one that the state names")
     .option("--yes", "remove what was found without asking")
@@ -49,7 +50,7 @@ export function addRecover({ commands, surroundings, perform }: Program): void {
             project: cwd ?? ".",
             stack: options.stack,
             directory: options.directory,
-            cluster: clusterOptionsOf(options),
+            cluster: options,
             yes: yes ?? false,
             dryRun: dryRun ?? false,
             includeServing: includeServing ?? false,

@@ -2,17 +2,12 @@ import { setTimeout as delay } from "node:timers/promises";
 import { pause } from "../bell";
 import { type Cluster, listNamespace, NamespaceWatch, orNull, statusOf } from "../kubernetes";
 import { InvalidInputError } from "../problems";
-import {
-  type ClusterOptions,
-  clusterFrom,
-  clusterOptionsOf,
-  namesCluster,
-  withClusterOptions,
-} from "./cluster-options";
+import { connectTo } from "./cluster-connection";
+import { type ClusterOptions, clusterFrom, withClusterOptions } from "./cluster-options";
 import { clusterView } from "./cluster-view";
 import { withCommonOptions } from "./common-options";
 import { type ExitCode, exitCodes } from "./exit-codes";
-import type { Output } from "./output";
+import type { Output, OutputOptions } from "./output";
 import { directoryDescription, findDirectory } from "./platform-directory";
 import { type PlatformView, placeDocument, placeText, viewPlatform } from "./platform-view";
 import type { Program } from "./program";
@@ -20,7 +15,7 @@ import { findProblems } from "./status-problems";
 import { statusText } from "./status-text";
 import type { Surroundings } from "./surroundings";
 
-interface StatusOptions extends ClusterOptions {
+interface StatusOptions extends OutputOptions, ClusterOptions {
   readonly directory?: string;
   readonly watch?: boolean;
 }
@@ -57,9 +52,7 @@ export function addStatus({ commands, surroundings, perform }: Program): void {
         "  pulumi-comfyui status --json | jq -r '.problems[]'\n",
     )
     .action((name: string | undefined, { directory, watch = false, ...options }: StatusOptions) =>
-      perform(options, (output) =>
-        showStatus({ directory, cluster: clusterOptionsOf(options), name, watch }, output, surroundings),
-      ),
+      perform(options, (output) => showStatus({ directory, cluster: options, name, watch }, output, surroundings)),
     );
 }
 
@@ -74,8 +67,9 @@ export async function showStatus(
       { path: "--watch", reason: "cannot be used with --json, which writes one document; call status again instead" },
     ]);
   }
-  if (namesCluster(cluster, directory)) {
-    const found = await clusterFrom(cluster, cwd);
+  const address = clusterFrom(cluster, directory, cwd);
+  if (address !== null) {
+    const found = await connectTo(address);
     if (watch) return watchCluster(found, name, output, signal);
     const view = clusterView(found, await listNamespace(found, name));
     return show(view, await nothingInCluster(found, view, name), output);

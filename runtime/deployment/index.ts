@@ -14,3 +14,12 @@ export {
   withRelease,
 } from "./releases";
 export type * from "./types";
+export {
+  fingerprintIn,
+  idleStoppedAnnotation,
+  type WorkstationFingerprint,
+  type WorkstationPhase,
+  type WorkstationStatus,
+  workstationKeys,
+  workstationStatusIn,
+} from "./workstation";

@@ -1,3 +1,4 @@
+export { ConflictError } from "./config-map-value";
 export { type Cluster, type ClusterAddress, clusterName, connectCluster, isKubeconfigContent } from "./connection";
 export { deploymentOf, scale } from "./deployments";
 export { DrainRefusedError, drainRelease } from "./draining";
@@ -20,6 +21,8 @@ export {
   releaseLabel,
   selectorOf,
   serviceLabel,
+  workstationEnding,
+  workstationNames,
 } from "./names";
 export { listNamespace, type NamespaceObjects, NamespaceWatch } from "./namespace-objects";
 export { isReady, type PodStanding, standingOf } from "./pod-phase";
@@ -28,7 +31,6 @@ export { UnhealthyError, untilProven } from "./proving";
 export { instanceId, isAvailable } from "./release-pods";
 export { recordRemoval, removeRelease, removeReleases, removeReleasesOf } from "./removal";
 export {
-  ConflictError,
   ownedByAnother,
   parseRecord,
   parseTarget,
@@ -36,3 +38,6 @@ export {
   ServiceRecords,
   type Target,
 } from "./service-record";
+export { parseWorkstationRecord, type WorkstationRecord, WorkstationRecords } from "./workstation-record";
+export { endFailedPods, untilWorkstationRuns } from "./workstation-start";
+export { stopWorkstation } from "./workstation-stop";

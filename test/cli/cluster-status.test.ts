@@ -119,14 +119,16 @@ describe("status of a namespace", () => {
   });
 
   it("takes a kubeconfig, a context or a folder that cannot be meant as bad input", async () => {
-    const noFile = await runCli(["status", "--kubeconfig", "nowhere"], { cwd: temporaryFolder() });
+    const noFile = await runCli(["status", "--namespace", "studio", "--kubeconfig", "nowhere"], {
+      cwd: temporaryFolder(),
+    });
     const noContext = await runCli(["status", ...namespace.options, "--context", "prod"]);
     const noNamespace = await runCli(["status", "--kubeconfig", namespace.kubeconfig]);
     const both = await runCli(["status", ...namespace.options, "--directory", "."]);
 
     expect([noFile.code, noContext.code, noNamespace.code, both.code]).toEqual([2, 2, 2, 2]);
     expect(noContext.stderr).toContain('--context: there is no context "prod" in the kubeconfig; it has test');
-    expect(noNamespace.stderr).toContain("--namespace");
+    expect(noNamespace.stderr).toContain("--kubeconfig: needs --namespace");
     expect(both.stderr).toContain("--directory");
   });
 

@@ -1,7 +1,8 @@
 import { isAbsolute, resolve } from "node:path";
 import type { Owner } from "../../deployment";
 import { type Cluster, connectCluster, isKubeconfigContent, reasonOf } from "../../kubernetes";
-import { type ClusterOptions, clusterFrom } from "../cluster-options";
+import { connectTo } from "../cluster-connection";
+import type { ClusterOptions } from "../cluster-options";
 import { isFolder } from "../common-options";
 import type { Output } from "../output";
 import { findDirectory } from "../platform-directory";
@@ -54,7 +55,9 @@ async function clusterSites({ state, programFolder, cwd, cluster: options, isOwn
   const unseen: Unseen[] = [];
   const add = (cluster: Cluster) =>
     clusters.set(JSON.stringify([cluster.config.getCurrentCluster()?.server, cluster.namespace]), cluster);
-  if (options.namespace !== undefined) add(await clusterFrom(options, cwd));
+  if (options.namespace !== undefined) {
+    add(await connectTo(addressOf({ namespace: options.namespace, sealed: false }, options, cwd, cwd)));
+  }
   for (const place of known.places) {
     const name = `namespace ${place.namespace}`;
     if (place.sealed && options.kubeconfig === undefined) {
