@@ -16,6 +16,8 @@ import type { WorkstationRecords } from "./workstation-record";
 /** Milliseconds after which the pod is looked at again without news. */
 const interval = 2_000;
 const nodeInterval = 10_000;
+/** Milliseconds beyond a stop's time-out for ComfyUI to end and its last scan, which the pod's grace period has, and for the pod to go. */
+const endMargin = 240_000;
 /** Milliseconds for which what only a person can mend may still turn out otherwise. */
 const blockedPatience = 5_000;
 
@@ -24,8 +26,9 @@ export interface WorkstationStart extends Watch {
   readonly deployment: string;
   /** What its pod asks for; to tell what is missing. */
   readonly settings: Pick<PodSettings, "gpu" | "nodeSelector" | "tolerations">;
-  /** Milliseconds that the start gets, and as many again that an earlier pod gets to go. */
+  /** Milliseconds that the start gets once no earlier pod is there. */
   readonly timeout: number;
+  /** Milliseconds that an earlier pod gets to finish its prompts. */
   readonly stopTimeout: number;
   /** Hears, once each, of what a person should know while it waits. */
   readonly warn: (message: string) => void;
@@ -40,7 +43,8 @@ export async function untilWorkstationRuns(records: WorkstationRecords, start: W
   const { deployment, progress, signal, timeout } = start;
   const pods = new DeploymentPods(cluster, records.labels, progress);
   const agent = new WorkstationStatusWatch(records, progress);
-  const started = performance.now();
+  let started = performance.now();
+  let wasGoing = false;
   const stuckSince = new Map<string, number>();
   let blockedSince: number | null = null;
   let shortage: string | null = null;
@@ -73,9 +77,12 @@ export async function untilWorkstationRuns(records: WorkstationRecords, start: W
           start.warn(shortage);
         }
       }
+      // Its time begins once an earlier pod has gone.
+      if (wasGoing && going.length === 0) started = performance.now();
+      wasGoing = going.length > 0;
       const text = textOf(seen, going);
       progress(`waiting for workstation ${workstation}: ${text}`);
-      const deadline = timeout + (going.length > 0 ? start.stopTimeout : 0);
+      const deadline = wasGoing ? start.stopTimeout + endMargin : timeout;
       if (performance.now() - started >= deadline) {
         const message = `workstation ${workstation} did not run within ${formatDuration(deadline)}: ${text}`;
         const late = seen === undefined ? "" : `\n${(await failure(records, seen)).message}`;

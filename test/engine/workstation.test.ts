@@ -1,6 +1,8 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { defaultLayout } from "../../runtime/environment";
+import { pack, readHead } from "../../runtime/snapshot";
 import { findSupervisor } from "../../runtime/supervisor";
 import { waitFor } from "../../runtime/waiting";
 import { openSocket, running, submit } from "../support/comfyui-client";
@@ -70,3 +72,35 @@ test("a workstation stops after its prompt, starts again at its address, and mov
   });
   expect(existsSync(join(project.folder, "elsewhere"))).toBe(false);
 }, 180_000);
+
+const filledProgram = `
+const { DevWorkstation, local, Snapshot } = require("pulumi-comfyui");
+const { readFileSync } = require("node:fs");
+const from = readFileSync("from", "utf8");
+const workstation = new DevWorkstation("desk", { platform: local({ directory: "platform" }), environment: "studio", from });
+module.exports = { reference: new Snapshot("desk", { environment: workstation.environment, store: "store" }).reference };
+`;
+
+test("a workstation begins with a snapshot in a folder that is not there yet, and keeps what its person makes of it", async () => {
+  await using project = PulumiProject.create({ program: filledProgram });
+  const origin = join(project.folder, "origin");
+  project.makeEnvironment({ painter: painter("1") }, origin);
+  const location = { root: origin, layout: defaultLayout };
+  const { reference } = await pack({ environment: location, store: project.store, models: "referenced", plugins: [] });
+  writeFileSync(join(project.folder, "from"), reference);
+
+  const preview = await project.preview();
+  expect(preview.code, preview.output).toBe(0);
+  expect(existsSync(project.environment)).toBe(false);
+  await project.mustUp();
+  expect((await readHead((await project.outputs()).reference ?? "")).summary.id).toBe(
+    (await readHead(reference)).summary.id,
+  );
+
+  project.writePlugins({ painter: painter("2") });
+  await project.mustUp();
+  expect((await readHead((await project.outputs()).reference ?? "")).summary.plugins.painter).not.toBe(
+    (await readHead(reference)).summary.plugins.painter,
+  );
+  await project.destroy();
+});
