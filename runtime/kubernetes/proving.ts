@@ -4,6 +4,7 @@ import type { Evidence, PodSettings } from "../deployment";
 import { formatDuration } from "../format";
 import type { Watch } from "../waiting";
 import { gpuCapacity, shortage } from "./capacity";
+import type { Cluster } from "./connection";
 import { evidenceOf } from "./evidence";
 import { reasonOf, statusOf } from "./failure";
 import { removeLostPods } from "./lost-pods";
@@ -126,7 +127,11 @@ function summaryOf(seen: readonly Seen[], count: number): string {
   return [`${proven} of ${count} proven`, ...others, ...(missing > 0 ? [`${missing} not created yet`] : [])].join("; ");
 }
 
-function isFaulty({ pod, standing: { fault } }: Seen, stuckSince: Map<string, number>): boolean {
+/** Whether waiting for a pod is of no use. `stuckSince` remembers what mostly stays, by the pod's UID. */
+export function isFaulty(
+  { pod, standing: { fault } }: Pick<Seen, "pod" | "standing">,
+  stuckSince: Map<string, number>,
+): boolean {
   const uid = pod.metadata?.uid ?? "";
   if (fault === null) {
     stuckSince.delete(uid);
@@ -163,20 +168,27 @@ async function tellShortage(
 ): Promise<void> {
   const waiting = wanted.filter(({ pod }) => unschedulable(pod) !== null);
   if (waiting.length === 0) return;
-  await told.once("shortage", async () => {
-    const scheduler = `no node takes ${waiting.map(({ id }) => id).join(", ")}: ${unschedulable(waiting[0]?.pod ?? {})}`;
-    try {
-      const [{ items: nodes }, { items: pods }] = await Promise.all([
-        cluster.core.listNode({}),
-        cluster.core.listPodForAllNamespaces({}),
-      ]);
-      return shortage(gpuCapacity(settings, nodes, pods), waiting.length, settings.gpu.count) ?? scheduler;
-    } catch (error) {
-      // Nodes and others' pods are often not a deployer's to see; what the scheduler says is.
-      if (statusOf(error) !== 403) throw new Error(`the cluster's nodes cannot be listed: ${reasonOf(error)}`);
-      return scheduler;
-    }
-  });
+  await told.once("shortage", () => shortageOf(cluster, settings, waiting));
+}
+
+/** What pods lack for which there is no node. */
+export async function shortageOf(
+  cluster: Cluster,
+  settings: Pick<PodSettings, "gpu" | "nodeSelector" | "tolerations">,
+  waiting: readonly { readonly pod: V1Pod; readonly id: string }[],
+): Promise<string> {
+  const said = `no node takes ${waiting.map(({ id }) => id).join(", ")}: ${unschedulable(waiting[0]?.pod ?? {})}`;
+  try {
+    const [{ items: nodes }, { items: pods }] = await Promise.all([
+      cluster.core.listNode({}),
+      cluster.core.listPodForAllNamespaces({}),
+    ]);
+    return shortage(gpuCapacity(settings, nodes, pods), waiting.length, settings.gpu.count) ?? said;
+  } catch (error) {
+    // Nodes and others' pods are often not a deployer's to see; what the scheduler says is.
+    if (statusOf(error) !== 403) throw new Error(`the cluster's nodes cannot be listed: ${reasonOf(error)}`);
+    return said;
+  }
 }
 
 /** What a person is told while a gate waits, once each, and again when it fails. */
@@ -198,8 +210,13 @@ class Notices {
   }
 }
 
-export function describeEvidence({ instance, phase, reason, traceback, logTail }: Evidence): string {
-  const lines = [`instance ${instance} failed while ${phase}: ${reason}`];
+export function describeEvidence(evidence: Evidence): string {
+  return evidenceText(`instance ${evidence.instance}`, evidence);
+}
+
+/** Evidence as a person reads it. */
+export function evidenceText(what: string, { phase, reason, traceback, logTail }: Evidence): string {
+  const lines = [`${what} failed while ${phase}: ${reason}`];
   if (traceback) lines.push(indent(traceback.split("\n")));
   else if (logTail.length > 0) lines.push("  its last output:", indent(logTail.slice(-15)));
   return lines.join("\n");
