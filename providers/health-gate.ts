@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { servingText } from "../runtime/deployment";
 import type { Evidence, InstanceStatus, ServiceState, SupervisorClient } from "../runtime/supervisor";
 import { durationSchema } from "../runtime/units";
 import { DeadlineError, waitFor } from "../runtime/waiting";
@@ -50,7 +51,7 @@ export const healthGate: ResourceDefinition<Inputs, object> = {
     const state = await supervisor.service(service);
     if (!state?.releases.some(({ id }) => id === release)) return;
     if (state.serving === release) {
-      throw new Error(`release ${release} still gets the traffic of service ${service}: its instances stay`);
+      throw new Error(servingText(release, service));
     }
     await context.assertEngine();
     await supervisor.setCount(service, release, 0);

@@ -7,10 +7,8 @@ import {
   recordRelease,
   sameOwner,
   specHash,
-  withEvent,
-  withRelease,
 } from "../../runtime/deployment";
-import { ConflictError, ownedByAnother, provideProgram } from "../../runtime/kubernetes";
+import { ConflictError, ownedByAnother, provideProgram, recordRemoval } from "../../runtime/kubernetes";
 import { argumentsSchema, environmentVariablesSchema, ownerSchema } from "../declarations/common";
 import { healthSchema, workflowSchema } from "../declarations/online-service";
 import { bytesOf, podSchema, podSettings } from "../declarations/pod";
@@ -104,12 +102,7 @@ export const clusterRelease: ResourceDefinition<Inputs, Outputs> = {
     if ((await records.target()).release === id) {
       throw new Error(`the release ${id} still gets the traffic of service ${state.service}`);
     }
-    await records.change((record) => {
-      const release = record.releases.find((known) => known.id === id);
-      if (release === undefined || isOver(release)) return record;
-      return withRelease(record, { ...withEvent(release, "removed", new Date().toISOString()), count: 0, drain: null });
-    });
-    await records.changeTarget((target) => ({ ...target, draining: target.draining.filter((other) => other !== id) }));
+    await recordRemoval(records, id);
   },
   read: async (id, state) => {
     const known = (await (await recordsOf(state)).record())?.releases.find((release) => release.id === id);

@@ -1,4 +1,5 @@
 import { CommanderError } from "commander";
+import { reasonOf, statusOf } from "../kubernetes/failure";
 import { InvalidInputError } from "../problems";
 import { SnapshotNotFoundError } from "../snapshot/types";
 import { SupervisorError } from "../supervisor/transport";
@@ -33,6 +34,8 @@ export function describeFailure(error: unknown): Failure {
 
 function messages(error: unknown): readonly string[] {
   if (!(error instanceof Error)) return [String(error)];
+  // The client of the API server prints its answers' headers as well.
+  if (statusOf(error) !== null) return [reasonOf(error)];
   const own = error.message || error.name;
   return error.cause === undefined ? [own] : [own, ...messages(error.cause)];
 }

@@ -5,7 +5,7 @@ import { withCommonOptions } from "./common-options";
 import { type ExitCode, exitCodes } from "./exit-codes";
 import type { Output, OutputOptions } from "./output";
 import { directoryDescription, requireDirectory } from "./platform-directory";
-import { type PlatformView, viewPlatform } from "./platform-view";
+import { type LocalView, viewPlatform } from "./platform-view";
 import type { Program } from "./program";
 import type { Surroundings } from "./surroundings";
 
@@ -93,7 +93,7 @@ export async function openUrl(
   return place.silent === null ? exitCodes.done : exitCodes.no;
 }
 
-function placesIn({ services, workstations, supervisor }: PlatformView): readonly Place[] {
+function placesIn({ services, workstations, supervisor }: LocalView): readonly Place[] {
   const noSupervisor = supervisor === null ? "nothing runs: no supervisor answers" : null;
   return [
     ...services.flatMap(({ name, gateway, serving }): Place[] => {

@@ -55,6 +55,11 @@ export class Output {
     if (answer !== "") this.stdout.write(answer.endsWith("\n") ? answer : `${answer}\n`);
   }
 
+  /** Whether a person looks at the answer: what follows takes the place of what was shown. */
+  get isTerminal(): boolean {
+    return this.stdout.columns !== null;
+  }
+
   /** Shows one of several answers that follow each other: in place of the last one on a terminal, else below it. */
   frame(text: string): void {
     this.clearProgress();

@@ -1,9 +1,10 @@
 import { count } from "./output";
-import { hasEnded, type PlatformView, type ServiceView, type WorkstationView } from "./platform-view";
+import { type GatewayView, hasEnded, type PlatformView, type ServiceView, type WorkstationView } from "./platform-view";
 
 /** What is not as it was declared, a sentence each; empty when the platform is healthy. */
-export function findProblems({ services, workstations, supervisor }: PlatformView): readonly string[] {
-  return supervisor === null
+export function findProblems(view: PlatformView): readonly string[] {
+  const { services, workstations } = view;
+  return view.kind === "local" && view.supervisor === null
     ? [...services.flatMap(problemsOfRecords), ...workstations.flatMap(problemsOfRecordedWorkstation)]
     : [...services.flatMap(problemsOfService), ...workstations.flatMap(problemsOfWorkstation)];
 }
@@ -22,6 +23,7 @@ function problemsOfService({ name, serving, gateway, releases, instances }: Serv
   const problems: string[] = [];
   if (gateway === null) problems.push(`service ${name} has no gateway`);
   else if (gateway.running === false) problems.push(`the gateway of service ${name} is down`);
+  else problems.push(...problemsOfGatewayPods(name, gateway));
   const release = releases.find(({ id }) => id === serving);
   if (serving === null) problems.push(`service ${name} serves nothing`);
   else if (release === undefined) problems.push(`service ${name} serves ${serving}, of which there is no record`);
@@ -42,7 +44,19 @@ function problemsOfService({ name, serving, gateway, releases, instances }: Serv
   return problems;
 }
 
-function problemsOfWorkstation({ name, phase, declared, detail }: WorkstationView): readonly string[] {
+function problemsOfGatewayPods(name: string, { wanted = 0, pods }: GatewayView): readonly string[] {
+  if (pods === undefined) return [];
+  const ready = pods.filter((pod) => pod.ready).length;
+  return [
+    ...(ready < wanted
+      ? [`${ready} of ${count(wanted, "gateway")} of service ${name} ${ready === 1 ? "is" : "are"} ready`]
+      : []),
+    ...(pods.some(({ leads }) => leads) ? [] : [`no gateway of service ${name} leads`]),
+  ];
+}
+
+function problemsOfWorkstation({ name, phase, declared, detail, idleStopped }: WorkstationView): readonly string[] {
+  if (declared === "running" && phase === "stopped" && idleStopped) return [];
   if (phase === "failed") return [`workstation ${name} failed: ${detail || "no reason"}`];
   if (declared === "running" && phase !== "running") {
     return [`workstation ${name} is declared running and is ${phase ?? "gone"}`];

@@ -1,21 +1,34 @@
-import type { InstanceStatus, Release } from "../supervisor";
+import type { Release } from "../deployment";
 import { table } from "./output";
-import { hasEnded, type PlatformView, type ServiceView, stackName, type WorkstationView } from "./platform-view";
+import {
+  type GatewayPodView,
+  hasEnded,
+  type InstanceView,
+  type PlatformView,
+  placeText,
+  type ServiceView,
+  stackName,
+  type WorkstationView,
+} from "./platform-view";
 import { age, indent, shortId } from "./text";
 
 /** A platform's state for a person. */
 export function statusText(view: PlatformView, problems: readonly string[], now: number): string {
-  const { supervisor, directory, services, workstations } = view;
-  const head =
-    supervisor === null
-      ? `Nothing runs in ${directory}: no supervisor answers. Its records say:`
-      : `${directory}: supervisor ${supervisor.pid}, for ${age(supervisor.startedAt, now)}`;
+  const { services, workstations } = view;
   return [
-    head,
+    headText(view, now),
     ...services.map((service) => serviceText(service, now)),
     ...(workstations.length > 0 ? [workstationsText(workstations)] : []),
     problems.length === 0 ? "Healthy." : `Not healthy:\n${indent(problems.join("\n"))}`,
   ].join("\n\n");
+}
+
+function headText(view: PlatformView, now: number): string {
+  if (view.kind === "kubernetes") return placeText(view);
+  const { directory, supervisor } = view;
+  return supervisor === null
+    ? `Nothing runs in ${directory}: no supervisor answers. Its records say:`
+    : `${directory}: supervisor ${supervisor.pid}, for ${age(supervisor.startedAt, now)}`;
 }
 
 function serviceText(service: ServiceView, now: number): string {
@@ -28,6 +41,7 @@ function serviceText(service: ServiceView, now: number): string {
   const parts = [head];
   if (releases.length > 0) parts.push(indent(releasesTable(releases, serving, now)));
   if (instances.length > 0) parts.push(indent(instancesTable(instances, now)));
+  if (gateway?.pods !== undefined && gateway.pods.length > 0) parts.push(indent(gatewayTable(gateway.pods, now)));
   return parts.join("\n");
 }
 
@@ -43,25 +57,44 @@ function releasesTable(releases: readonly Release[], serving: string | null, now
   );
 }
 
-function instancesTable(instances: readonly InstanceStatus[], now: number): string {
+function instancesTable(instances: readonly InstanceView[], now: number): string {
+  const inCluster = instances.some(({ node }) => node !== undefined);
   return table(
-    ["INSTANCE", "RELEASE", "PHASE", "AGE", "QUEUE", "RESTARTS", "DETAIL"],
-    instances.map((instance) => [
-      instance.index,
-      instance.release,
-      instance.phase,
-      age(instance.createdAt, now),
-      instance.queueRemaining,
-      instance.restarts,
-      instance.detail.split("\n", 1)[0]?.slice(0, 80) || null,
+    ["INSTANCE", "RELEASE", "PHASE", "AGE", "QUEUE", "RESTARTS", ...(inCluster ? ["NODE"] : []), "DETAIL"],
+    instances.map(({ id, release, phase, createdAt, queueRemaining, restarts, node, detail }) => [
+      id.slice(id.lastIndexOf("/") + 1),
+      release,
+      phase,
+      age(createdAt, now),
+      queueRemaining,
+      restarts,
+      ...(inCluster ? [node] : []),
+      firstLine(detail),
     ]),
   );
 }
 
+function gatewayTable(pods: readonly GatewayPodView[], now: number): string {
+  return table(
+    ["GATEWAY", "READY", "LEADS", "AGE", "RESTARTS", "NODE", "DETAIL"],
+    pods.map(({ name, ready, leads, createdAt, restarts, node, detail }) => [
+      name,
+      ready ? "yes" : "no",
+      leads ? "yes" : "no",
+      age(createdAt, now),
+      restarts,
+      node,
+      firstLine(detail),
+    ]),
+  );
+}
+
+const firstLine = (text: string) => text.split("\n", 1)[0]?.slice(0, 80) || null;
+
 function workstationsText(workstations: readonly WorkstationView[]): string {
-  const rows = workstations.map(({ name, declared, phase, queueRemaining, restarts, url, root }) => [
+  const rows = workstations.map(({ name, declared, phase, idleStopped, queueRemaining, restarts, url, root }) => [
     name,
-    phase ?? `declared ${declared}`,
+    phase === null ? `declared ${declared}` : idleStopped ? "stopped (idle)" : phase,
     queueRemaining,
     restarts,
     phase === "stopped" ? null : url,

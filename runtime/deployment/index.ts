@@ -7,6 +7,7 @@ export {
   ownerName,
   recordRelease,
   sameOwner,
+  servingText,
   specHash,
   withCount,
   withEvent,

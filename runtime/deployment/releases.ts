@@ -29,6 +29,11 @@ export function hasServed({ events }: RecordedRelease): boolean {
   return events.some(({ event }) => event === "serving");
 }
 
+/** Why a release that gets the traffic does not go, and what can be done where no resource would move it. */
+export function servingText(release: string, service: string): string {
+  return `release ${release} still gets the traffic of service ${service}: its instances stay. Where the run that moved the traffic was killed, "pulumi-comfyui recover --include-serving" ends it`;
+}
+
 /** Whether a release will never have instances again. */
 export function isOver({ events }: RecordedRelease): boolean {
   return events.some(({ event }) => event === "removed" || event === "abandoned");

@@ -4,6 +4,8 @@ import { createInterface } from "node:readline";
 
 /** Milliseconds for a whole answer of the API server that is no watch. */
 const answerTimeout = 5_000;
+/** Objects of one page of a list. */
+const pageSize = "500";
 
 /** The API server answered, but not as asked. */
 export class ApiError extends Error {
@@ -29,6 +31,8 @@ export interface ApiRequest {
   readonly query?: Readonly<Record<string, string>>;
   readonly body?: unknown;
   readonly contentType?: string;
+  /** Form of the answer. Default JSON. */
+  readonly accept?: string;
   /** Milliseconds for the whole answer. Default 5 s. */
   readonly timeout?: number;
 }
@@ -59,11 +63,12 @@ export class KubernetesApi {
     query = {},
     body,
     contentType = "application/json",
+    accept = "application/json",
     timeout = answerTimeout,
   }: ApiRequest): Promise<unknown> {
     const what = `${method} ${path}`;
     const text = body === undefined ? undefined : JSON.stringify(body);
-    const headers = text === undefined ? {} : { "content-type": contentType };
+    const headers = { accept, ...(text === undefined ? {} : { "content-type": contentType }) };
     const response = await this.open(method, path, query, headers, text, AbortSignal.timeout(timeout));
     const answer = await readText(response, what);
     if ((response.statusCode ?? 0) >= 300) throw errorOf(what, response.statusCode ?? 0, answer);
@@ -71,6 +76,22 @@ export class KubernetesApi {
       return JSON.parse(answer);
     } catch (error) {
       throw new ApiUnreachableError(`${what} was answered with what is no JSON: ${(error as Error).message}`);
+    }
+  }
+
+  /** All objects at a path, page by page. Throws as {@link request} does. */
+  async list(path: string, selector: Readonly<Record<string, string>>, accept?: string): Promise<readonly unknown[]> {
+    const found: unknown[] = [];
+    for (let next = ""; ; ) {
+      const query = { ...selector, limit: pageSize, ...(next === "" ? {} : { continue: next }) };
+      const answer = await this.request({ path, query, ...(accept === undefined ? {} : { accept }) });
+      const { metadata, items } = answer as {
+        readonly metadata?: { readonly continue?: string };
+        readonly items?: readonly unknown[];
+      };
+      found.push(...(items ?? []));
+      next = metadata?.continue ?? "";
+      if (next === "") return found;
     }
   }
 

@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { V1ConfigMap } from "@kubernetes/client-node";
 import { z } from "zod";
 import type { Owner } from "../deployment";
+import { parseConfigMap } from "./config-map-json";
 import type { Cluster } from "./connection";
 import { orNull, statusOf } from "./failure";
 import { annotationsOf } from "./names";
@@ -96,17 +97,8 @@ export class ConfigMapValue<T> {
     return orNull(cluster.core.readNamespacedConfigMap({ name, namespace: cluster.namespace }));
   }
 
-  #parse({ data }: V1ConfigMap): T {
-    const { key, name, form, cluster } = this.place;
-    const what = `${key} of the ConfigMap ${cluster.namespace}/${name}`;
-    let content: unknown;
-    try {
-      content = JSON.parse(data?.[key] ?? "");
-    } catch (error) {
-      throw new Error(`${what} is not JSON: ${(error as Error).message}`);
-    }
-    const parsed = form.safeParse(content);
-    if (parsed.success) return parsed.data;
-    throw new Error(`${what} is not as this package writes it: ${z.prettifyError(parsed.error)}`);
+  #parse(found: V1ConfigMap): T {
+    const { key, form } = this.place;
+    return parseConfigMap(found, key, form);
   }
 }

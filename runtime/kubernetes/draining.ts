@@ -1,6 +1,6 @@
 import type { V1Pod } from "@kubernetes/client-node";
 import { pause } from "../bell";
-import { hasServed, withEvent, withRelease } from "../deployment";
+import { hasServed, servingText, withEvent, withRelease } from "../deployment";
 import { formatDuration } from "../format";
 import type { GatewayInstanceStatus } from "../gateway/targets";
 import type { Watch } from "../waiting";
@@ -36,6 +36,7 @@ export class DrainRefusedError extends Error {
 /**
  * Lets the instances of a release finish their work, then go: tells the gateway, waits until nothing of them is needed any more, and
  * scales them to zero. How long they get, and what then, is read from the record: a person may change it meanwhile.
+ * @throws at once when the release gets the traffic
  */
 export async function drainRelease(records: ServiceRecords, asked: DrainRequest): Promise<void> {
   const { cluster, service } = records;
@@ -47,10 +48,10 @@ export async function drainRelease(records: ServiceRecords, asked: DrainRequest)
   const name = objectNames(service).release(release);
   try {
     await assertEngine();
-    const { generation } = await records.changeTarget((target) => ({
-      ...target,
-      draining: [...target.draining.filter((other) => other !== release), release],
-    }));
+    const { generation } = await records.changeTarget((target) => {
+      if (target.release === release) throw new Error(servingText(release, service));
+      return { ...target, draining: [...target.draining.filter((other) => other !== release), release] };
+    });
     if (known !== undefined && known.events.at(-1)?.event !== "draining") await note(records, release, "draining");
     await Promise.all([pods.start(), gateway.start()]);
     if (known === undefined || hasServed(known)) {

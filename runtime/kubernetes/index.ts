@@ -4,26 +4,43 @@ export { deploymentOf, scale } from "./deployments";
 export { DrainRefusedError, drainRelease } from "./draining";
 export { orNull, reasonOf, statusOf } from "./failure";
 export { GatewayStatusWatch } from "./gateway-status";
+export {
+  type LabelledKind,
+  type LabelledObject,
+  labelledObjects,
+  removeObjects,
+} from "./labelled-objects";
 export { reachCluster, settingProblems } from "./look";
 export {
   annotationsOf,
   labelsOf,
+  managedBy,
   objectNames,
   ownerAnnotation,
+  partLabel,
   releaseLabel,
   selectorOf,
+  serviceLabel,
   workstationEnding,
   workstationNames,
 } from "./names";
-export { type PodStanding, standingOf } from "./pod-phase";
+export { listNamespace, type NamespaceObjects, NamespaceWatch } from "./namespace-objects";
+export { isReady, type PodStanding, standingOf } from "./pod-phase";
 export { forwardTo } from "./port-forward";
-export { programHash, provideProgram, removePrograms } from "./program";
+export { programHash, programLabel, provideProgram, removePrograms } from "./program";
 export { UnhealthyError, untilProven } from "./proving";
-export { isAvailable } from "./release-pods";
-export { removeReleases, removeReleasesOf } from "./removal";
-export { ownedByAnother, ServiceRecords, type Target } from "./service-record";
+export { instanceId, isAvailable } from "./release-pods";
+export { recordRemoval, removeRelease, removeReleases, removeReleasesOf } from "./removal";
+export {
+  ownedByAnother,
+  parseRecord,
+  parseTarget,
+  type ServiceRecord,
+  ServiceRecords,
+  type Target,
+} from "./service-record";
 export { allWaysIn, podOf, type WayIn, waysIn } from "./way-in";
-export { type WorkstationRecord, WorkstationRecords } from "./workstation-record";
+export { parseWorkstationRecord, type WorkstationRecord, WorkstationRecords } from "./workstation-record";
 export { endFailedPods, untilWorkstationRuns } from "./workstation-start";
 export { stopWorkstation } from "./workstation-stop";
 export { wakeWorkstation } from "./workstation-wake";

@@ -4,6 +4,9 @@ import { type Owner, ownerName } from "../deployment";
 export const releaseLabel = "pulumi-comfyui/release";
 export const ownerAnnotation = "pulumi-comfyui/owner";
 
+/** The label by which everything of this package is found. */
+export const managedBy = { key: "app.kubernetes.io/managed-by", value: "pulumi-comfyui" } as const;
+
 export type Part = "instance" | "gateway" | "workstation" | "packer" | "service";
 
 /** Labels of everything that belongs to a service or workstation. */
@@ -12,8 +15,22 @@ export function labelsOf(name: string, component: Part): Readonly<Record<string,
     "app.kubernetes.io/name": "comfyui",
     "app.kubernetes.io/instance": name,
     "app.kubernetes.io/component": component,
-    "app.kubernetes.io/managed-by": "pulumi-comfyui",
+    [managedBy.key]: managedBy.value,
   };
+}
+
+interface Labelled {
+  readonly metadata?: { readonly labels?: Readonly<Record<string, string>> | undefined } | undefined;
+}
+
+/** Which service or workstation an object belongs to. */
+export function serviceLabel({ metadata }: Labelled): string {
+  return metadata?.labels?.["app.kubernetes.io/instance"] ?? "";
+}
+
+/** What of it an object is: a {@link Part}, if this package made it. */
+export function partLabel({ metadata }: Labelled): string {
+  return metadata?.labels?.["app.kubernetes.io/component"] ?? "";
 }
 
 /** A label selector as the API takes it. */

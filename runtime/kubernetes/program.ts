@@ -27,7 +27,7 @@ process.argv = [node, "${programPlaces.unpacked}/" + file, ...rest];
 require(process.argv[1]);
 `;
 
-const programLabel = "pulumi-comfyui/program";
+export const programLabel = "pulumi-comfyui/program";
 
 interface Program {
   readonly hash: string;

@@ -167,8 +167,7 @@ async function tellShortage(
   told: Notices,
 ): Promise<void> {
   const waiting = wanted.filter(({ pod }) => unschedulable(pod) !== null);
-  if (waiting.length === 0) return;
-  await told.once("shortage", () => shortageOf(cluster, settings, waiting));
+  if (waiting.length > 0) await told.once("shortage", () => shortageOf(cluster, settings, waiting));
 }
 
 /** What pods lack for which there is no node. */

@@ -1,6 +1,6 @@
-import type { Owner } from "../deployment";
+import { isOver, type Owner, withEvent, withRelease } from "../deployment";
 import { type DrainRequest, drainRelease } from "./draining";
-import { orNull } from "./failure";
+import { labelledObjects, removeObjects } from "./labelled-objects";
 import { labelsOf, releaseLabel, selectorOf } from "./names";
 import type { ServiceRecords } from "./service-record";
 
@@ -19,8 +19,32 @@ export async function removeReleasesOf(
   context: Omit<DrainRequest, "release">,
 ): Promise<void> {
   const { releases } = await records.required();
-  const theirs = new Set(releases.flatMap(({ id, owner }) => (isOwner(owner) ? [id] : [])));
+  const theirs = new Set(releases.flatMap((release) => (isOwner(release.owner) ? [release.id] : [])));
   if (theirs.size > 0) await removeWhere(records, (release) => theirs.has(release), context);
+}
+
+/**
+ * Removes a release with all its objects, whoever made them, once its instances have finished their work.
+ * @throws while it gets the traffic, and when its instances did not finish within the drain's deadline
+ */
+export async function removeRelease(records: ServiceRecords, request: DrainRequest): Promise<void> {
+  const { cluster, service } = records;
+  const { release } = request;
+  await drainRelease(records, request);
+  await request.assertEngine();
+  const { objects } = await labelledObjects(cluster, { ...labelsOf(service, "instance"), [releaseLabel]: release });
+  await removeObjects(cluster, objects, request);
+  await recordRemoval(records, release);
+}
+
+/** Notes that a release is no more, and that nothing of it drains. */
+export async function recordRemoval(records: ServiceRecords, id: string): Promise<void> {
+  await records.change((record) => {
+    const release = record.releases.find((known) => known.id === id);
+    if (release === undefined || isOver(release)) return record;
+    return withRelease(record, { ...withEvent(release, "removed", new Date().toISOString()), count: 0, drain: null });
+  });
+  await records.changeTarget((target) => ({ ...target, draining: target.draining.filter((other) => other !== id) }));
 }
 
 async function removeWhere(
@@ -28,20 +52,13 @@ async function removeWhere(
   isMeant: (release: string) => boolean,
   context: Omit<DrainRequest, "release">,
 ): Promise<void> {
-  const { apps, core, policy, namespace } = records.cluster;
+  const { apps, namespace } = records.cluster;
   const labelSelector = `${selectorOf(labelsOf(records.service, "instance"))},${releaseLabel}`;
   const { items } = await apps.listNamespacedDeployment({ namespace, labelSelector });
   const { release: serving } = await records.target();
   for (const { metadata } of items) {
     const release = metadata?.labels?.[releaseLabel];
-    const { name } = metadata ?? {};
-    if (release === undefined || name === undefined) continue;
-    if (release === serving || !isMeant(release)) continue;
-    await drainRelease(records, { ...context, release });
-    await context.assertEngine();
-    await orNull(apps.deleteNamespacedDeployment({ name, namespace, propagationPolicy: "Foreground" }));
-    await orNull(policy.deleteNamespacedPodDisruptionBudget({ name, namespace }));
-    await orNull(core.deleteNamespacedConfigMap({ name, namespace }));
-    await orNull(core.deleteNamespacedSecret({ name, namespace }));
+    if (release === undefined || release === serving || !isMeant(release)) continue;
+    await removeRelease(records, { ...context, release });
   }
 }

@@ -1,7 +1,9 @@
 import { randomBytes } from "node:crypto";
+import type { V1ConfigMap } from "@kubernetes/client-node";
 import { z } from "zod";
 import type { Claim, DeploymentRecord, Owner, ServiceSettings } from "../deployment";
 import { ownerName, sameOwner } from "../deployment";
+import { parseConfigMap } from "./config-map-json";
 import { ConfigMapValue, ConflictError, ownerForm } from "./config-map-value";
 import type { Cluster } from "./connection";
 import { orNull, statusOf } from "./failure";
@@ -54,6 +56,16 @@ const targetForm: z.ZodType<Target> = z.object({
 });
 
 const noTarget: Target = { generation: 0, release: null, revision: 0, draining: [] };
+
+/** The record that a ConfigMap holds. @throws when it is not as this package writes it */
+export function parseRecord(object: V1ConfigMap): ServiceRecord {
+  return parseConfigMap(object, "record.json", recordForm);
+}
+
+/** The target that a ConfigMap holds. @throws when it is not as this package writes it */
+export function parseTarget(object: V1ConfigMap): Target {
+  return parseConfigMap(object, "target.json", targetForm);
+}
 
 /** A service's record and target in its namespace: every change is a compare-and-set on what was read. */
 export class ServiceRecords {

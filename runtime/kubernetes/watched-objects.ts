@@ -72,6 +72,11 @@ export class WatchedObjects {
     this.stopped.abort();
   }
 
+  /** What went wrong last, until a look or a watch has ended well again; empty when nothing is wrong. */
+  get problem(): string {
+    return this.lastProblem;
+  }
+
   private get closed(): boolean {
     return this.stopped.signal.aborted;
   }

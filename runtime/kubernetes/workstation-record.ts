@@ -1,6 +1,7 @@
 import type { V1ConfigMap, V1Deployment } from "@kubernetes/client-node";
 import { z } from "zod";
 import { type Claim, idleStoppedAnnotation, type Owner, ownerName, sameOwner } from "../deployment";
+import { parseConfigMap } from "./config-map-json";
 import { ConfigMapValue, ConflictError, ownerForm } from "./config-map-value";
 import type { Cluster } from "./connection";
 import { orNull } from "./failure";
@@ -19,6 +20,11 @@ const recordForm: z.ZodType<WorkstationRecord> = z.looseObject({
   claim: z.object({ owner: ownerForm, since: z.string() }),
   state: z.enum(["running", "stopped"]),
 });
+
+/** The record that a ConfigMap holds. @throws when it is not as this package writes it */
+export function parseWorkstationRecord(object: V1ConfigMap): WorkstationRecord {
+  return parseConfigMap(object, "record.json", recordForm);
+}
 
 /** A workstation's record and objects in its namespace: every change of the record is a compare-and-set on what was read. */
 export class WorkstationRecords {

@@ -106,7 +106,7 @@ async function bundleStandIn() {
   try {
     await require("esbuild").build({
       entryPoints: [join(sources, "main.ts")],
-      outfile: join(making, "plugin.js"),
+      outfile: join(making, `${name}.js`),
       bundle: true,
       platform: "node",
       format: "cjs",
@@ -115,7 +115,7 @@ async function bundleStandIn() {
       define: { SDK_VERSION: JSON.stringify(sdkVersion()) },
       logLevel: "warning",
     });
-    const script = `#!/bin/sh\n# ${mark}: see test/support/kubernetes-plugin of pulumi-comfyui\nexec "${process.execPath}" --no-deprecation "${join(folder, "plugin.js")}" "$@"\n`;
+    const script = `#!/bin/sh\n# ${mark}: see test/support/kubernetes-plugin of pulumi-comfyui\nexec "${process.execPath}" --no-deprecation "${join(folder, `${name}.js`)}" "$@"\n`;
     writeFileSync(join(making, name), script, { mode: 0o755 });
     try {
       renameSync(making, folder);

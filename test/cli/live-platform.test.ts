@@ -161,4 +161,34 @@ describe.skipIf(pathWithPulumi === null)("recover on a platform with a superviso
     expect(serving).toBe(release.id);
     expect(await supervisor.service("studio")).toBeNull();
   });
+
+  it("keeps traffic that a killed switch has moved, which up takes over, and ends it when it is told to", async () => {
+    const { folder, directory, supervisor } = await startPlatform();
+    const environment = makeEnvironment(join(folder, "studio"), { "my-plugin": plugin });
+    const spec = specFor(await packEnvironment(environment));
+    await supervisor.claimService("studio", { owner, settings, takeover: false });
+    await supervisor.declareGateway("studio", gateway);
+    const release = await supervisor.createRelease("studio", { owner, spec });
+    await supervisor.setCount("studio", release.id, 1);
+    await untilService(supervisor, "studio", "its instance proven", allProven(release, 1));
+    await supervisor.setTarget("studio", { release: release.id, expectedServing: null });
+    const place = { directory, service: "studio" };
+    const resources = [
+      ...["ServiceClaim", "Gateway"].map((kind) => stateResource(kind, place)),
+      ...["Release", "Instances"].map((kind) => stateResource(kind, { ...place, release: release.id })),
+    ];
+    const stack = makeStack(path, stackState({ resources }));
+    const context = { cwd: stack.project, environment: stack.environment };
+
+    const kept = await runCli(["recover", "--yes", "--json"], context);
+    const serving = (await supervisor.service("studio"))?.serving;
+    const ended = await runCli(["recover", "--yes", "--include-serving", "--json"], context);
+
+    expect([kept.code, ended.code]).toEqual([0, 0]);
+    expect(kept.json).toMatchObject({ recovered: true, orphans: [{ kind: "traffic", serves: true, removed: false }] });
+    expect(kept.stderr).toContain("pulumi up takes it over");
+    expect(serving).toBe(release.id);
+    expect(ended.json).toMatchObject({ orphans: [{ kind: "traffic", removed: true }] });
+    expect((await supervisor.service("studio"))?.serving).toBeNull();
+  });
 });

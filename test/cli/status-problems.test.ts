@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { PlatformView } from "../../runtime/cli/platform-view";
+import type { LocalView } from "../../runtime/cli/platform-view";
 import { findProblems } from "../../runtime/cli/status-problems";
 import { instanceOf, releaseOf, serviceViewOf, workstationViewOf } from "../support/cli-platform";
 
@@ -12,8 +12,8 @@ const supervisor = {
   directory: "/d",
 };
 
-function platform(over: Partial<PlatformView>): PlatformView {
-  return { directory: "/d", supervisor, services: [], workstations: [], ...over };
+function platform(over: Partial<LocalView>): LocalView {
+  return { kind: "local", directory: "/d", supervisor, services: [], workstations: [], ...over };
 }
 
 describe("a platform with a supervisor", () => {

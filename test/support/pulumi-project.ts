@@ -22,6 +22,7 @@ export interface StackState {
     readonly resources: readonly {
       readonly urn: string;
       readonly type: string;
+      readonly id?: string;
       readonly inputs?: Readonly<Record<string, unknown>>;
       readonly outputs?: Readonly<Record<string, unknown>>;
     }[];

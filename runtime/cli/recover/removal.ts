@@ -1,17 +1,19 @@
 import type { Owner, SupervisorClient } from "../../supervisor";
 import { type Watch, waitFor } from "../../waiting";
 import { hasEnded } from "../platform-view";
-import { nameOf, type Orphan } from "./orphans";
+import { type LocalOrphan, nameOf } from "./orphans";
 
 /** Milliseconds beyond a drain's own deadline: for the processes to end and their folders to be removed. */
 const endingTime = 60_000;
 
 /** Removes an orphan as a deployment would have: instances finish their work first. Absent parts are fine. */
-export async function removeOrphan(orphan: Orphan, supervisor: SupervisorClient, watch: Watch): Promise<void> {
+export async function removeOrphan(orphan: LocalOrphan, supervisor: SupervisorClient, watch: Watch): Promise<void> {
   switch (orphan.kind) {
     case "workstation":
       watch.progress(`stopping ${nameOf(orphan)}: its running prompt may finish`);
       return supervisor.removeWorkstation(orphan.workstation);
+    case "traffic":
+      return supervisor.clearTarget(orphan.service);
     case "gateway":
       return supervisor.removeGateway(orphan.service);
     case "instances":

@@ -1,14 +1,19 @@
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { z } from "zod";
+import { managedBy } from "../../kubernetes";
 
 /** Type of this package's dynamic resources in a stack's state, up to the resource's own name. */
-const ownTypes = "pulumi-nodejs:dynamic/comfyui:";
+export const ownTypes = "pulumi-nodejs:dynamic/comfyui:";
+
+/** Type of the resources of @pulumi/kubernetes, up to the API group. */
+export const nativeTypes = "kubernetes:";
 
 const resourceSchema = z.looseObject({
   urn: z.string(),
   type: z.string(),
   id: z.string().optional(),
+  inputs: z.record(z.string(), z.unknown()).optional(),
   outputs: z.record(z.string(), z.unknown()).optional(),
 });
 
@@ -22,7 +27,7 @@ const stateSchema = z.looseObject({
 });
 
 export type StackState = z.infer<typeof stateSchema>;
-type StateResource = z.infer<typeof resourceSchema>;
+export type StateResource = z.infer<typeof resourceSchema>;
 
 /** Reads what `pulumi stack export` wrote; unknown fields are kept as they are. */
 export function parseState(text: string): StackState {
@@ -41,7 +46,7 @@ export interface PendingOperation {
   readonly type: string;
   /**
    * True for a creation whose result would be lost with the record: of a resource that is not this package's own.
-   * This package's creations find and adopt what an earlier attempt left.
+   * What this package makes, and has made in a cluster, is found and adopted by the next attempt.
    */
   readonly mayBeLost: boolean;
 }
@@ -51,8 +56,15 @@ export function pendingOperations({ deployment }: StackState): readonly PendingO
     operation,
     urn: resource.urn,
     type: resource.type,
-    mayBeLost: operation === "creating" && !resource.type.startsWith(ownTypes),
+    mayBeLost: operation === "creating" && !isFoundAgain(resource),
   }));
+}
+
+/** Whether a later run, or this command, finds what a creation has left: this package's own, and what it labels in a cluster. */
+function isFoundAgain({ type, inputs }: StateResource): boolean {
+  if (type.startsWith(ownTypes)) return true;
+  const metadata = inputs?.metadata as { readonly labels?: Readonly<Record<string, unknown>> } | undefined;
+  return type.startsWith(nativeTypes) && metadata?.labels?.[managedBy.key] === managedBy.value;
 }
 
 /** The same state without pending operations. */
@@ -69,7 +81,7 @@ export interface KnownObjects {
 }
 
 export type KnownObject = { readonly directory: string } & (
-  | { readonly kind: "service" | "gateway"; readonly service: string }
+  | { readonly kind: "service" | "gateway" | "traffic"; readonly service: string }
   | { readonly kind: "release" | "instances"; readonly service: string; readonly release: string }
   | { readonly kind: "workstation"; readonly workstation: string }
 );
@@ -106,20 +118,22 @@ function objectsOf(resource: StateResource, programFolder: string): readonly Kno
       return [{ kind: "instances", directory: directory(), service: read("service"), release: read("release") }];
     case "Workstation":
       return [{ kind: "workstation", directory: directory(), workstation: read("workstation") }];
+    case "TrafficSwitch":
+      return [{ kind: "traffic", directory: directory(), service: read("service") }];
     default:
-      // A gate, a switch, a snapshot: nothing on the platform goes by its name.
+      // A gate, a snapshot: nothing on the platform goes by its name.
       return [];
   }
 }
 
 /** A release goes by the resource's id; what depends on it has that as an output. */
-function releaseId(resource: StateResource): string {
+export function releaseId(resource: StateResource): string {
   return typeof resource.outputs?.release === "string"
     ? resource.outputs.release
     : (resource.id ?? readOutput(resource, "release"));
 }
 
-function readOutput({ outputs, urn }: StateResource, name: string): string {
+export function readOutput({ outputs, urn }: StateResource, name: string): string {
   const value = outputs?.[name];
   if (typeof value === "string") return value;
   throw new Error(

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { PlatformView } from "../../../runtime/cli/platform-view";
+import type { LocalView } from "../../../runtime/cli/platform-view";
 import { findOrphans } from "../../../runtime/cli/recover/orphans";
 import { type KnownObjects, knownObjects, parseState } from "../../../runtime/cli/recover/state";
 import type { Owner } from "../../../runtime/supervisor";
@@ -15,19 +15,20 @@ function knowing(...resources: readonly (readonly [kind: string, outputs: Record
   return knownObjects(parseState(JSON.stringify(stackState({ resources: inDirectory }))), "/");
 }
 
-function platform(over: Partial<PlatformView>): PlatformView {
-  return { directory, supervisor: null, services: [], workstations: [], ...over };
+function platform(over: Partial<LocalView>): LocalView {
+  return { kind: "local", directory, supervisor: null, services: [], workstations: [], ...over };
 }
 
 const claim = ["ServiceClaim", { service: "studio" }] as const;
 const gateway = ["Gateway", { service: "studio" }] as const;
 const release = (id: string) => ["Release", { service: "studio", release: id }] as const;
+const traffic = ["TrafficSwitch", { service: "studio" }] as const;
 const instances = (id: string) => ["Instances", { service: "studio", release: id }] as const;
 
 describe("an orphan", () => {
   it("is nothing that the state knows", () => {
     const view = platform({ services: [serviceViewOf()], workstations: [workstationViewOf()] });
-    const known = knowing(claim, gateway, release("r1-abcde"), instances("r1-abcde"), [
+    const known = knowing(claim, gateway, traffic, release("r1-abcde"), instances("r1-abcde"), [
       "Workstation",
       { workstation: "studio" },
     ]);
@@ -42,7 +43,7 @@ describe("an orphan", () => {
       releaseOf(3, ["created", "started", "removed"]),
       releaseOf(4, ["created", "abandoned"], { count: 0 }),
     ];
-    const known = knowing(claim, gateway, release("r1-abcde"), instances("r1-abcde"));
+    const known = knowing(claim, gateway, traffic, release("r1-abcde"), instances("r1-abcde"));
 
     expect(findOrphans(platform({ services: [serviceViewOf({ releases })] }), known, isOwn)).toMatchObject([
       { kind: "release", release: "r2-abcde", serves: false },
@@ -65,6 +66,15 @@ describe("an orphan", () => {
     expect(findOrphans(view, known, isOwn)).toMatchObject([{ kind: "instances", release: "r1-abcde", serves: false }]);
     const none = serviceViewOf({ serving: null, releases: [releaseOf(1, ["created"], { count: 0 })] });
     expect(findOrphans(platform({ services: [none] }), known, isOwn)).toEqual([]);
+  });
+
+  it("is the traffic of a known release when its switch was never recorded", () => {
+    const known = knowing(claim, gateway, release("r1-abcde"), instances("r1-abcde"));
+
+    expect(findOrphans(platform({ services: [serviceViewOf()] }), known, isOwn)).toMatchObject([
+      { kind: "traffic", service: "studio", serves: true, detail: "it goes to r1-abcde" },
+    ]);
+    expect(findOrphans(platform({ services: [serviceViewOf({ serving: null })] }), known, isOwn)).toEqual([]);
   });
 
   it("is a whole service, once, when its claim is unknown", () => {

@@ -150,6 +150,7 @@ describe.skipIf(pathWithPulumi === null)("recover with a real stack", () => {
           stateResource("Gateway", place),
           stateResource("Release", { ...place, release: serving.id }),
           stateResource("Instances", { ...place, release: serving.id }),
+          stateResource("TrafficSwitch", place),
         ],
       }),
     );

@@ -32,12 +32,19 @@ describe("a stack's state", () => {
   });
 
   it("tells which pending operations may have left something that nothing adopts", () => {
+    const ofOurs = (labels: object) => ({
+      urn: "urn:pulumi:dev::studio::kubernetes:apps/v1:Deployment::d",
+      type: "kubernetes:apps/v1:Deployment",
+      inputs: { metadata: { labels } },
+    });
     const bucket = { urn: "urn:pulumi:dev::studio::aws:s3/bucket:Bucket::b", type: "aws:s3/bucket:Bucket" };
     const state = stackState({
       pending: [
         pending("creating", stateResource("Instances", {})),
         pending("creating", bucket),
         pending("updating", bucket),
+        pending("creating", ofOurs({ "app.kubernetes.io/managed-by": "pulumi-comfyui" })),
+        pending("creating", ofOurs({})),
       ],
     });
 
@@ -45,6 +52,8 @@ describe("a stack's state", () => {
       ["creating", false],
       ["creating", true],
       ["updating", false],
+      ["creating", false],
+      ["creating", true],
     ]);
   });
 });

@@ -1,0 +1,13 @@
+import { type Cluster, type ClusterAddress, connectCluster } from "../kubernetes";
+import { InvalidInputError } from "../problems";
+
+/** Connects to the cluster that a person names; asks nothing yet. @throws InvalidInputError where there is none such */
+export async function connectTo(address: ClusterAddress): Promise<Cluster> {
+  try {
+    return await connectCluster(address);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const path = address.context !== undefined && reason.includes("context") ? "--context" : "--kubeconfig";
+    throw new InvalidInputError([{ path, reason }]);
+  }
+}
