@@ -15,6 +15,11 @@ export interface LostPodsRequest {
   readonly pods: readonly { readonly pod: V1Pod; readonly id: string }[];
   /** Whether a pod may hold what its clients wait for: the cluster then has to give it up before it is removed. */
   readonly holdsWork: (pod: V1Pod) => boolean;
+  /**
+   * Whether two of them at once would do harm, as with a volume that both write to: one that may still run on a node that does not answer
+   * is then never removed. @default false
+   */
+  readonly exclusive?: boolean;
   readonly progress: (message: string) => void;
 }
 
@@ -27,7 +32,7 @@ export interface LostPodsRequest {
  */
 export async function removeLostPods(
   cluster: Cluster,
-  { pods, holdsWork, progress }: LostPodsRequest,
+  { pods, holdsWork, exclusive = false, progress }: LostPodsRequest,
 ): Promise<ReadonlyMap<string, string>> {
   const names = new Set(pods.flatMap(({ pod }) => pod.spec?.nodeName ?? []));
   const standings = new Map<string, NodeStanding>();
@@ -48,7 +53,7 @@ export async function removeLostPods(
     const since = `its node ${nodeName} has not been ready since ${silentSince.toISOString()}`;
     const givenUp = givenUpAt(pod);
     const idle = !holdsWork(pod) && Date.now() - silentSince.getTime() >= nodePatience;
-    if (givenUp || idle) {
+    if (!exclusive && (givenUp || idle)) {
       progress(`${id} is given up: ${since}`);
       await removePod(cluster, name, uid);
     } else {

@@ -90,7 +90,7 @@ export async function untilWorkstationRuns(records: WorkstationRecords, start: W
       }
       if (performance.now() - lookedForNodes >= nodeInterval) {
         lookedForNodes = performance.now();
-        await removeLostPods(records.cluster, { pods: all, holdsWork: () => true, progress });
+        await removeLostPods(records.cluster, { pods: all, exclusive: true, holdsWork: () => true, progress });
       }
       await pause(interval, AbortSignal.any([signal, ...changes]));
     }

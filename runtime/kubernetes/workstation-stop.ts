@@ -48,7 +48,7 @@ export async function stopWorkstation(
       }
       if (performance.now() - lookedForNodes >= nodeInterval) {
         lookedForNodes = performance.now();
-        await removeLostPods(records.cluster, { pods: all, holdsWork: () => true, progress });
+        await removeLostPods(records.cluster, { pods: all, exclusive: true, holdsWork: () => true, progress });
       }
       await pause(interval, AbortSignal.any([signal, ...changes]));
     }

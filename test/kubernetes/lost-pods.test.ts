@@ -108,6 +108,14 @@ describe("a pod is left alone, and waited for,", () => {
     expect(said).toEqual([]);
   });
 
+  test("for ever while the node is there, when two of them would do harm", async () => {
+    await makeNode("Unknown", secondsAgo(3600));
+    const pod = await makePod({ conditions: [evicted], deleted: true });
+    const request = { pods: [{ pod, id: "studio" }], holdsWork: () => false, exclusive: true };
+    expect((await removeLostPods(cluster, { ...request, progress: (text) => said.push(text) })).size).toBe(1);
+    expect(await isThere(pod)).toBe(true);
+  });
+
   test("for a minute when it holds no work", async () => {
     await makeNode("Unknown", secondsAgo(20));
     const pod = await makePod();
