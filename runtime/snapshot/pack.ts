@@ -20,7 +20,7 @@ import { identify, surveyOf } from "./summary";
 import { PackWorkers } from "./threads/pack-workers";
 import { LazyThreadPool, usualThreads } from "./threads/pool";
 import { ownFolder } from "./travel-rules";
-import type { PackedSnapshot, PackRequest } from "./types";
+import { type PackedSnapshot, type PackRequest, UnexpectedContentError } from "./types";
 import { walk } from "./walk";
 
 /** Times that an environment is packed when a prune keeps marking what the run before had found in the store. */
@@ -28,8 +28,8 @@ const attempts = 3;
 
 /**
  * Brings an environment into a store as an immutable snapshot: what the store lacks first, the manifest last. May be killed
- * and run again at any time. Throws `InvalidInputError` for an environment that could not be started, and
- * `ChangedWhilePackingError` when something that counts changed meanwhile.
+ * and run again at any time. Throws `InvalidInputError` for an environment that could not be started,
+ * `ChangedWhilePackingError` when something that counts changed meanwhile, and `UnexpectedContentError` where it is not `expectedId`.
  */
 export async function pack(request: PackRequest): Promise<PackedSnapshot> {
   for (let attempt = 1; ; attempt++) {
@@ -54,7 +54,7 @@ async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
 const threadsOf = ({ threads = usualThreads() }: PackRequest) => Math.max(1, threads);
 
 async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<PackedSnapshot> {
-  const problems = [...(await checkEnvironment(request.environment)), ...storeProblems(request)];
+  const problems = [...(await checkEnvironment(request.environment, request)), ...storeProblems(request)];
   if (problems.length > 0) throw new InvalidInputError(problems);
   const elapsed = stopwatch();
   const root = resolve(request.environment.root);
@@ -117,8 +117,13 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   const { contents } = packer;
   const identified = identify({ root, parts, mode, tree, contents });
   const survey = surveyOf({ root, parts, mode, tree, identified, contents });
+  const { expectedId, usedElsewhere = false, plugins: records } = request;
+  if (expectedId !== undefined && survey.summary.id !== expectedId) {
+    for (const remark of saveIndex(index, tree, mode, identified)) request.progress?.(remark);
+    throw new UnexpectedContentError(expectedId, survey.summary);
+  }
   const { digest, head, remarks } = await storeSnapshot(
-    { root, parts, mode, tree, survey, packer, known, writer, records: request.plugins },
+    { root, parts, mode, tree, survey, packer, known, writer, records, usedElsewhere },
     { ...request, store, marked, index: indexFile, elapsed },
   );
   for (const remark of [...saveIndex(index, tree, mode, identified), ...remarks]) request.progress?.(remark);
