@@ -27,6 +27,9 @@ export function annotationsOf(owner: Owner): Readonly<Record<string, string>> {
   return { [ownerAnnotation]: ownerName(owner) };
 }
 
+/** Which snapshot's a packing Job is: a short hash. */
+export const snapshotLabel = "pulumi-comfyui/snapshot";
+
 export const objectNames = (service: string) => ({
   record: `${service}-record`,
   target: `${service}-target`,

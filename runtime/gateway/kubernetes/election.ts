@@ -228,7 +228,11 @@ export class Election {
     if (holder === "") {
       this.freeSince ??= performance.now();
       // Where nobody has led yet, there is nothing to be prepared for.
-      return (lease.spec.leaseTransitions ?? 0) === 0 || prepared() || performance.now() - this.freeSince > longestPreparation;
+      return (
+        (lease.spec.leaseTransitions ?? 0) === 0 ||
+        prepared() ||
+        performance.now() - this.freeSince > longestPreparation
+      );
     }
     this.freeSince = null;
     const other = parseIdentity(holder);
