@@ -9,7 +9,7 @@ import type { Problem } from "../../runtime/problems";
 import { isPortFree } from "../../runtime/supervisor";
 import { isUnknown } from "../unknown";
 import { clusterNameProblems, kubernetesSchema, lookAtCluster } from "./kubernetes";
-import { podSchema } from "./pod";
+import { objectNameSchema, podSchema, quantitySchema } from "./pod";
 
 export { describeOwner, sameOwner };
 
@@ -82,6 +82,34 @@ export const environmentSchema = z.strictObject({
   root: z.string().min(1, "is empty: name the environment's folder"),
   layout: layoutSchema.prefault({}),
 });
+
+/** An environment on a claim: one to be made, or one that is there. */
+export const claimSchema = z
+  .strictObject({
+    kind: z.literal("claim"),
+    name: objectNameSchema.optional(),
+    size: quantitySchema.optional(),
+    storageClass: objectNameSchema.optional(),
+    accessMode: z
+      .enum(
+        ["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"],
+        'is none of "ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"',
+      )
+      .optional(),
+    layout: layoutSchema.prefault({}),
+  })
+  .superRefine(({ name, size, storageClass, accessMode }, context) => {
+    if (name === undefined && size === undefined) {
+      context.addIssue(
+        "names neither a claim that is there nor the size of one to make: use claim({ name }) or claim({ size })",
+      );
+    }
+    for (const [key, value] of Object.entries({ size, storageClass, accessMode })) {
+      if (name === undefined || value === undefined) continue;
+      const message = `is of a claim to be made, and ${JSON.stringify(name)} is one that is there: leave one of them out`;
+      context.addIssue({ code: "custom", message, path: [key] });
+    }
+  });
 
 /** A name becomes a folder, part of URLs' paths and of ids. */
 function nameProblems(name: string): readonly Problem[] {

@@ -41,3 +41,17 @@ export const objectNames = (service: string) => ({
   /** A release's Deployment, ConfigMap and Secret. */
   release: (id: string) => `${service}-${id}`,
 });
+
+/** How objects of workstations end, so that a service must not be called so. */
+export const workstationEnding = "-workstation";
+
+/** The names of a workstation's objects. */
+export const workstationNames = (workstation: string) => ({
+  record: `${workstation}${workstationEnding}-record`,
+  /** Its Deployment and Service, what its agent tells and may do, and ComfyUI's environment variables. */
+  workstation: `${workstation}${workstationEnding}`,
+  /** What its agent is told. */
+  settings: `${workstation}${workstationEnding}-settings`,
+  /** The claim that is made for its environment. */
+  environment: `${workstation}-environment`,
+});
