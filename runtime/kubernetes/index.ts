@@ -1,3 +1,5 @@
+export { type ClaimContent, claimContent, settledClaimContent } from "./claim-content";
+export { claimUse, soleHolder, workstationOf } from "./claim-use";
 export { ConflictError } from "./config-map-value";
 export { type Cluster, type ClusterAddress, clusterName, connectCluster, isKubeconfigContent } from "./connection";
 export { deploymentOf, scale } from "./deployments";
@@ -15,6 +17,9 @@ export {
   workstationEnding,
   workstationNames,
 } from "./names";
+export { inUseText, type Packed, packInCluster } from "./packing";
+export type { PackerSettings } from "./packing-job";
+export { type LeftPacking, packingJobs } from "./packing-removal";
 export { programHash, provideProgram, removePrograms } from "./program";
 export { UnhealthyError, untilProven } from "./proving";
 export { isAvailable } from "./release-pods";
