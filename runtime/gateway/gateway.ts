@@ -48,6 +48,8 @@ export interface PartsOptions {
   readonly spoolChanges?: SpoolChanges;
   /** Whether nothing of an instance that needs nothing any more would go with this gateway. Default: always. */
   readonly safe?: (instance: Instance) => boolean;
+  /** Waited for before a kept upload is answered. Default: nothing. */
+  readonly afterUpload?: () => Promise<void>;
   /** Throws when no prompt may be sent by this gateway any more. Default: never. */
   readonly beforePrompt?: () => void;
   /** Default: standard output. */
@@ -157,6 +159,7 @@ export async function openGateway(options: PartsOptions): Promise<OpenGateway> {
     log,
     holdTimeout: options.holdTimeout ?? 10_000,
     safe: options.safe ?? (() => true),
+    afterUpload: options.afterUpload ?? (async () => {}),
     beforePrompt: options.beforePrompt ?? (() => {}),
     timeouts: { ...defaultTimeouts, ...options.timeouts },
   };

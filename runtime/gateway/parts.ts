@@ -29,6 +29,8 @@ export interface GatewayParts {
   readonly holdTimeout: number;
   /** Whether nothing of an instance that needs nothing any more would go with this gateway. */
   readonly safe: (instance: Instance) => boolean;
+  /** Waited for before a kept upload is answered: nobody else than its client has it. */
+  readonly afterUpload: () => Promise<void>;
   /** Throws a {@link NotLeadingError} when this gateway may send no prompt any more. */
   readonly beforePrompt: () => void;
   readonly timeouts: Timeouts;

@@ -81,6 +81,7 @@ async function upload(
     parts.inputs.note(instance, stored, content.sha256);
     const { filename: name, subfolder, type } = await keepUnderName(stored, content, incoming, overwrite, uploads);
     await parts.spool.tidy();
+    await parts.afterUpload();
     if (name === stored.filename) return answer;
     return { ...answer, body: Buffer.from(JSON.stringify({ name, subfolder, type })) };
   } catch (error) {

@@ -7,7 +7,7 @@ import type { Watch } from "../waiting";
 import { scale } from "./deployments";
 import { GatewayStatusWatch } from "./gateway-status";
 import { objectNames } from "./names";
-import { removeLost } from "./proving";
+import { onlyNews, removeLost } from "./proving";
 import { ReleasePods } from "./release-pods";
 import type { ServiceRecords } from "./service-record";
 
@@ -36,8 +36,9 @@ export class DrainRefusedError extends Error {
  * Lets the instances of a release finish their work, then go: tells the gateway, waits until nothing of them is needed any more, and
  * scales them to zero. How long they get, and what then, is read from the record: a person may change it meanwhile.
  */
-export async function drainRelease(records: ServiceRecords, request: DrainRequest): Promise<void> {
+export async function drainRelease(records: ServiceRecords, asked: DrainRequest): Promise<void> {
   const { cluster, service } = records;
+  const request = { ...asked, progress: onlyNews(asked.progress) };
   const { release, progress, signal, assertEngine } = request;
   const known = (await records.record())?.releases.find(({ id }) => id === release);
   const pods = new ReleasePods(cluster, service, release, progress);

@@ -20,6 +20,7 @@ export {
 export { inUseText, type Packed, packInCluster } from "./packing";
 export type { PackerSettings } from "./packing-job";
 export { type LeftPacking, packingJobs } from "./packing-removal";
+export { type PodStanding, standingOf } from "./pod-phase";
 export { programHash, provideProgram, removePrograms } from "./program";
 export { UnhealthyError, untilProven } from "./proving";
 export { isAvailable } from "./release-pods";

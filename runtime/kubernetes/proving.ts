@@ -55,7 +55,8 @@ interface Seen {
  */
 export async function untilProven(records: ServiceRecords, request: ProvingRequest): Promise<void> {
   const { cluster, service } = records;
-  const { release, deployment, count, timeout, progress, warn, signal } = request;
+  const { release, deployment, count, timeout, warn, signal } = request;
+  const progress = onlyNews(request.progress);
   const pods = new ReleasePods(cluster, service, release, (problem) => progress(problem));
   const started = performance.now();
   const stuckSince = new Map<string, number>();
@@ -91,6 +92,15 @@ export async function untilProven(records: ServiceRecords, request: ProvingReque
   } finally {
     pods.close();
   }
+}
+
+/** Passes on what differs from what was last said: pods change in ways that say nothing new. */
+export function onlyNews(progress: (message: string) => void): (message: string) => void {
+  let last = "";
+  return (message) => {
+    if (message !== last) progress(message);
+    last = message;
+  };
 }
 
 /** One line for the progress display. */

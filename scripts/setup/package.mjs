@@ -1,6 +1,6 @@
 // The package itself: its dependencies and its build, each made again only when what it is made of changed.
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "./paths.mjs";
 import { run } from "./run.mjs";
@@ -18,7 +18,7 @@ const buildInputs = [
 ];
 
 function* filesOf(path) {
-  if (!path.endsWith(".ts") && !path.endsWith(".json") && !path.endsWith(".mjs")) {
+  if (statSync(path).isDirectory()) {
     for (const entry of readdirSync(path).sort()) yield* filesOf(join(path, entry));
   } else yield path;
 }
@@ -41,6 +41,8 @@ function once(stamp, inputs, work) {
 }
 
 export function installDependencies(env) {
+  // Another tree's: emptying it, as `npm ci` does, would break that one.
+  if (lstatSync(join(root, "node_modules"), { throwIfNoEntry: false })?.isSymbolicLink()) return;
   once(join(root, "node_modules", ".installed"), ["package-lock.json"], () => {
     say("installing the package's dependencies from npm");
     run("npm", ["ci", "--no-audit", "--no-fund", "--ignore-scripts"], { cwd: root, env });

@@ -22,6 +22,7 @@ export type Component =
   | "controllers"
   | "scheduler"
   | "proxy"
+  | "policies"
   | `kubelet-${string}`
   | `containerd-${string}`;
 

@@ -179,7 +179,7 @@ function accessRights(name: string, namespace: string, opts: pulumi.CustomResour
           apiGroups: [""],
           resources: ["configmaps"],
           resourceNames: [names.gatewayStatus],
-          verbs: ["get", "update", "patch"],
+          verbs: ["get", "update"],
         },
         { apiGroups: [""], resources: ["configmaps"], verbs: ["create"] },
         {
@@ -188,12 +188,12 @@ function accessRights(name: string, namespace: string, opts: pulumi.CustomResour
           resourceNames: [names.gateway, names.deployer],
           verbs: ["get", "list", "watch"],
         },
-        { apiGroups: [""], resources: ["pods"], verbs: ["get", "list", "watch", "patch"] },
+        { apiGroups: [""], resources: ["pods"], verbs: ["list", "watch", "patch"] },
         {
           apiGroups: ["coordination.k8s.io"],
           resources: ["leases"],
           resourceNames: [names.lease],
-          verbs: ["get", "update", "patch"],
+          verbs: ["get", "list", "watch", "update"],
         },
         { apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["create"] },
       ],

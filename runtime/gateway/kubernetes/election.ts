@@ -1,9 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
+import { ApiError, ApiUnreachableError, type KubernetesApi } from "../../kubernetes/api";
+import { WatchedObjects, type WatchPace } from "../../kubernetes/watched-objects";
 import type { Log } from "../log";
-import { ApiError, ApiUnreachableError, type KubernetesApi } from "./api";
 import { type Identity, identityText, parseIdentity } from "./identity";
-import { WatchedObjects, type WatchPace } from "./watched-objects";
 
 /**
  * Which of several gateways leads, by a Lease, as client-go's leader election does it: the holder writes the time every
@@ -85,7 +85,8 @@ export class Election {
   private watch: WatchedObjects | null = null;
   private observed: { readonly version: string; readonly at: number } | null = null;
   private freeSince: number | null = null;
-  private renewedAt: number | null = null;
+  /** On both clocks: the monotonic one may stand still while a virtual machine does. */
+  private renewedAt: { readonly steady: number; readonly wall: number } | null = null;
   private apiAwayAt: number | null = null;
   private holderText = "";
   private wake: () => void = () => {};
@@ -112,7 +113,8 @@ export class Election {
   leads(): boolean {
     if (!this.holdsLease || this.renewedAt === null) return false;
     const now = performance.now();
-    if (now - this.renewedAt < this.times.renewDeadline) return true;
+    const age = Math.max(now - this.renewedAt.steady, Date.now() - this.renewedAt.wall);
+    if (age < this.times.renewDeadline) return true;
     // Only a failure of just now says that the API server is away now.
     const fresh = this.times.retry + this.times.renewDeadline;
     return this.apiAwayAt !== null && now - this.apiAwayAt < fresh && this.options.peersAgree();
@@ -161,6 +163,11 @@ export class Election {
     this.note((await this.read())?.spec.holderIdentity ?? "");
   }
 
+  /** Counts on the Lease no longer, for it could not be renewed for long; it is looked at again at every attempt. */
+  forfeit(): void {
+    this.note("");
+  }
+
   private async run(): Promise<void> {
     const { signal } = this.stopped;
     while (!signal.aborted) {
@@ -188,7 +195,7 @@ export class Election {
 
   /** Looks at the Lease, and renews or takes it where that is due. */
   private async attempt(): Promise<void> {
-    const sent = performance.now();
+    const sent = { steady: performance.now(), wall: Date.now() };
     const lease = (await this.read()) ?? (await this.create());
     const { version, at } =
       this.observed?.version === lease.metadata.resourceVersion

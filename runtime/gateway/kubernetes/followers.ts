@@ -20,6 +20,11 @@ interface Follower {
 export class Followers {
   private readonly followers = new Map<string, Follower>();
 
+  /** At the beginning of a time of leading: nobody has followed it yet. */
+  reset(): void {
+    this.followers.clear();
+  }
+
   /** A follower asks for news. @param read the stamp of the last answer that it has read; null for its first one. */
   asks(name: string, copied: number, read: number | null): void {
     const follower = this.of(name);

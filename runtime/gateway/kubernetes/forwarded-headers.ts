@@ -1,5 +1,4 @@
 import type { IncomingMessage } from "node:http";
-import { isLoopback } from "../foreign-origin";
 
 /** Says that another gateway of the service passes this request on, and which; it is not passed on once more. */
 export const hopHeader = "x-comfyui-gateway-hop";
@@ -45,9 +44,4 @@ export function passableHeaders(raw: readonly string[]): string[] {
     if (!ofConnection.has(name.toLowerCase())) passed.push(name, value);
   }
   return passed;
-}
-
-/** Whether a request comes from the machine itself and was passed on by nobody. */
-export function isLocal({ headers, socket }: IncomingMessage): boolean {
-  return isLoopback(socket.remoteAddress ?? "") && headers["x-forwarded-for"] === undefined;
 }

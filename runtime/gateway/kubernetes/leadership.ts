@@ -1,12 +1,12 @@
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import type { KubernetesApi } from "../../kubernetes/api";
 import { type OpenGateway, openGateway } from "../gateway";
 import type { Instance } from "../instance";
 import type { Log } from "../log";
 import { NotLeadingError } from "../not-leading";
 import { gatewayStatus } from "../status";
 import { AdoptedPrompts } from "./adopted-prompts";
-import type { KubernetesApi } from "./api";
 import type { ClusterView } from "./cluster-view";
 import type { Followers } from "./followers";
 import { PodWords } from "./pod-words";
@@ -16,6 +16,9 @@ import { StatusObject } from "./status-object";
 /** Milliseconds between two looks at what is to be told, and between two writes of the status. */
 const dutyInterval = 200;
 const statusInterval = 1_000;
+
+/** Milliseconds for which the answer to an upload waits for the upload's copies. */
+const longestCopy = 2_000;
 
 export interface LeadershipOptions {
   readonly api: KubernetesApi;
@@ -43,6 +46,7 @@ export class Leadership {
 
   static async begin(options: LeadershipOptions): Promise<Leadership> {
     const { folder, view, leads, log, followers } = options;
+    followers.reset();
     const journal = await SpoolJournal.of(join(folder, "spool"));
     // Version of the journal at which an instance needed nothing for the first time.
     const settledAt = new WeakMap<Instance, number>();
@@ -57,6 +61,11 @@ export class Leadership {
         settledAt.set(instance, version);
         // What was kept of it is among what there was when it first needed nothing.
         return followers.haveCopied(version);
+      },
+      afterUpload: async () => {
+        const { version } = journal;
+        const end = performance.now() + longestCopy;
+        while (!followers.haveCopied(version) && performance.now() < end) await delay(5);
       },
       beforePrompt: () => {
         if (!leads()) throw new NotLeadingError();

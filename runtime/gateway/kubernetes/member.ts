@@ -4,6 +4,8 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
+import type { KubernetesApi } from "../../kubernetes/api";
+import type { WatchPace } from "../../kubernetes/watched-objects";
 import { sendError, sendJson } from "../answers";
 import { originForm } from "../exchange";
 import { urlOf } from "../gateway";
@@ -12,7 +14,6 @@ import type { Log } from "../log";
 import { notLeadingHeader, refuseNotLeading } from "../not-leading";
 import { deployerTokenHeader } from "../targets";
 import { defaultTimeouts } from "../timeouts";
-import type { KubernetesApi } from "./api";
 import { ClusterView, labels } from "./cluster-view";
 import { type Consultation, Election, type LeaseTimes } from "./election";
 import { Followers } from "./followers";
@@ -24,17 +25,18 @@ import { PeerError, Peers } from "./peer";
 import { SocketForwarder } from "./socket-forwarding";
 import { SpoolCopy } from "./spool-copy";
 import { answerFollower } from "./spool-routes";
-import type { WatchPace } from "./watched-objects";
 
 /** Milliseconds for a holder to say whether it leads. */
 const consultTimeout = 2_000;
 /** Milliseconds for which a holder's port has to be closed before it counts as dead: one that starts anew closes it, too. */
 const longestRefusal = 1_000;
+/** Milliseconds without being allowed to lead after which a leader gives up what it has open. */
+const longestLapse = 10_000;
 /** Milliseconds since a leader's last answer for which this gateway is of use to clients. */
 const fresh = 6_000;
 /** Milliseconds of each step of handing over. */
 const handover = { requests: 12_000, keeping: 5_000, copying: 5_000, successor: 10_000 };
-/** Milliseconds between two looks at who leads, for one that stops. */
+/** Milliseconds between two looks at who leads. */
 const lookInterval = 500;
 /**
  * Milliseconds from the signal to stop for which new connections are still taken: so long it takes until nobody is sent here
@@ -79,6 +81,9 @@ export class Member implements Handler {
   private readonly roleWaiters = new Set<() => void>();
   private changing = new Set<Promise<void>>();
   private refusedSince: number | null = null;
+  /** Since when this gateway holds the Lease and may not lead. */
+  private idleSince: number | null = null;
+  private lapses: NodeJS.Timeout | null = null;
   private port: number;
   private stopping = false;
   private handingOver = false;
@@ -125,6 +130,7 @@ export class Member implements Handler {
     this.port = await this.listener.listen(port, host);
     this.copy.start();
     this.election.start();
+    this.lapses = setInterval(() => this.noteLapse(), lookInterval);
     const url = urlOf(host, this.port);
     log(`listening on ${url}`);
     return url;
@@ -195,12 +201,23 @@ export class Member implements Handler {
       await this.releaseLease();
     }
     clearInterval(looking);
+    clearInterval(this.lapses ?? undefined);
     this.view.close();
     log("stopped");
   }
 
   private leads(): boolean {
     return this.leadership !== null && !this.handingOver && this.election.leads();
+  }
+
+  /** Who could not renew its Lease for its whole duration has to expect another leader, whom its sockets' clients should find. */
+  private noteLapse(): void {
+    if (this.leadership === null || this.handingOver || this.stopping || this.election.leads()) {
+      this.idleSince = null;
+      return;
+    }
+    this.idleSince ??= performance.now();
+    if (performance.now() - this.idleSince > longestLapse) this.election.forfeit();
   }
 
   private onRoleChange(): void {

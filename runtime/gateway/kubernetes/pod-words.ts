@@ -1,7 +1,7 @@
 import { request } from "node:http";
+import { ApiError, type KubernetesApi } from "../../kubernetes/api";
 import type { Log } from "../log";
 import type { GatewayInstanceStatus } from "../targets";
-import { ApiError, type KubernetesApi } from "./api";
 import { agentPort, type PodInstance } from "./pod-target";
 
 /** Milliseconds between two attempts to tell an agent. */
@@ -16,6 +16,8 @@ const costKey = "controller.kubernetes.io/pod-deletion-cost";
 interface Told {
   released: boolean;
   triedAt: number;
+  /** Whether the last word was that it is released. */
+  last: boolean;
   busy: boolean;
   costAt: number;
   /** What the annotation was set to; null before. */
@@ -48,6 +50,7 @@ export class PodWords {
       const told = this.pods.get(key) ?? {
         released: false,
         triedAt: Number.NEGATIVE_INFINITY,
+        last: false,
         busy: false,
         costAt: Number.NEGATIVE_INFINITY,
         cost: null,
@@ -59,23 +62,25 @@ export class PodWords {
     for (const key of this.pods.keys()) if (!there.has(key)) this.pods.delete(key);
   }
 
+  /** An agent that waits is kept waiting; one that was released and serves again, or is needed again, has to know that. */
   private tellAgent(instance: PodInstance, { state, drained }: GatewayInstanceStatus, told: Told): void {
     const now = performance.now();
-    if (state !== "draining" || told.busy || told.released || now - told.triedAt < (drained ? again : reminder)) return;
-    if (!this.options.leads()) return;
+    const due = drained ? !told.released : told.released || state === "draining";
+    const pause = drained || told.released ? again : reminder;
+    if (!due || told.busy || (now - told.triedAt < pause && told.last === drained) || !this.options.leads()) return;
     told.busy = true;
     told.triedAt = now;
-    this.post(instance, drained ? "/released" : "/draining")
+    told.last = drained;
+    this.post(instance, drained ? "/released" : "/needed")
       .then(
         () => {
+          if (drained) this.options.log(`the agent of ${instance.id} was told that it is released`);
           told.released = drained;
-          // The next word is due at once when it becomes true.
-          if (!drained) return;
-          this.options.log(`the agent of ${instance.id} was told that it is released`);
         },
         (error: Error) => {
-          if (drained)
-            this.report(`the agent of ${instance.id} could not be told that it is released: ${error.message}`);
+          this.report(
+            `the agent of ${instance.id} could not be told ${drained ? "released" : "needed"}: ${error.message}`,
+          );
         },
       )
       .finally(() => {

@@ -20,13 +20,14 @@ const fetchesAtOnce = 4;
 /** Milliseconds after which everything is compared once more: what a former leader had under way may have come since. */
 const secondComparison = 60_000;
 
-const path = z.string().regex(spoolPath);
+/** What a leader of another version may have beside is not for this one. */
+const paths = z.array(z.string()).transform((all) => all.filter((path) => spoolPath.test(path)));
 const newsSchema = z.object({
   journal: z.string(),
   version: z.int().nonnegative(),
   full: z.boolean(),
-  present: z.array(path),
-  gone: z.array(path),
+  present: paths,
+  gone: paths,
   /** To be repeated with the next request: the leader's clock when it answered. */
   stamp: z.number(),
 });

@@ -62,3 +62,40 @@ test("pods come, lose their readiness, are started again, and go", async () => {
   await second.vanish();
   await eventually("the second to be gone", async () => (await stateOf(second.id)) === "none");
 });
+
+test("pods that compute cost more to delete than idle ones", async () => {
+  const pod = await cluster.pod("r1-aaaaa", "x-1", { duration: null });
+  await cluster.serve("r1-aaaaa");
+  const gateway = await cluster.gateway();
+  const cost = async () => (await pod.annotations())["controller.kubernetes.io/pod-deletion-cost"];
+  await gateway.prompt("me", "long");
+  await eventually("it to cost more", async () => (await cost()) === "1");
+  pod.upstream.finishOne();
+  await eventually("it to cost nothing again", async () => (await cost()) === "0");
+});
+
+test("an instance that was released and serves again is told that it is needed", async () => {
+  const pod = await cluster.pod("r1-aaaaa", "x-1");
+  await cluster.serve("r2-bbbbb", ["r1-aaaaa"]);
+  await cluster.gateway();
+  await eventually("its agent to be released", () => pod.agent.told.at(-1) === "POST /released");
+  await cluster.serve("r1-aaaaa");
+  await eventually("its agent to be needed", () => pod.agent.told.at(-1) === "POST /needed");
+});
+
+test("settings and targets that cannot be used leave those before in force, and a gateway without any does not start", async () => {
+  await cluster.pod("r1-aaaaa", "x-1");
+  await cluster.serve("r1-aaaaa");
+  const gateway = await cluster.gateway();
+  const broken = Buffer.from("{}").toString("base64");
+  await cluster.patch(cluster.of("secrets", "studio-gateway"), { data: { "settings.json": broken } });
+  await cluster.patch(cluster.of("configmaps", "studio-target"), { data: { "target.json": '{"generation": "x"}' } });
+  await eventually("it to say so", () =>
+    ["ConfigMap studio-target", "Secret studio-gateway"].every((name) =>
+      gateway.program.output.includes(`${name} cannot be used`),
+    ),
+  );
+  const id = await gateway.prompt("me");
+  expect(await gateway.image(await gateway.result(id))).toContain(`for ${id}`);
+  await expect(cluster.gateway({ waits: false })).rejects.toThrow(/needs its settings in .*apiKeyHashes/s);
+});

@@ -1,4 +1,4 @@
-// kube is every component of Kubernetes, and kubectl, in one binary, which links what they share once. Its first argument names the one to run.
+// kube is every component of Kubernetes, kubectl, and an enforcer of network policies, in one binary, which links what they share once. Its first argument names the one to run.
 package main
 
 import (
@@ -18,6 +18,8 @@ import (
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+
+	"pulumi-comfyui/lab/kube/policies"
 )
 
 var components = map[string]func() *cobra.Command{
@@ -27,6 +29,7 @@ var components = map[string]func() *cobra.Command{
 	"proxy":              proxy.NewProxyCommand,
 	"kubelet":            func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 	"kubectl":            kubectl.NewDefaultKubectlCommand,
+	"network-policies":   policies.NewCommand,
 }
 
 func main() {
