@@ -29,47 +29,20 @@ export const packingSchema = z.strictObject({
     .prefault({}),
 });
 
-export const snapshotSchema = z
-  .strictObject({
-    environment: z.discriminatedUnion("kind", [
-      claimSchema,
-      environmentSchema.extend({ kind: z.undefined().optional() }),
-    ]),
-    platform: platformSchema.optional(),
-    store: storeSchema,
-    access: storeAccessSchema.optional(),
-    models: modelsSchema.default("referenced"),
-    publish: publishSchema.default("onChange"),
-    packing: packingSchema.optional(),
-    /** The workstation whose environment it is; its own declaration speaks for the environment and the platform. */
-    workstation: z.string().nullable().default(null),
-  })
-  .superRefine(({ environment, platform, store, models, packing, workstation }, context) => {
-    const problem = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
-    if (environment.kind !== "claim") {
-      if (platform !== undefined) problem(["platform"], "is for a claim: a folder of this machine is packed here");
-      if (packing !== undefined) problem(["packing"], "is for a claim: a folder of this machine is packed here");
-      return;
-    }
-    if (!isS3Location(store)) {
-      const reason = "is a folder of this machine, which a pod does not reach: use s3://bucket/prefix";
-      problem(["store"], `${JSON.stringify(store)} ${reason}`);
-    }
-    if (models !== "referenced") {
-      const reason = "cannot be had of a claim, of whose models its agent tells path and size only: leave it out";
-      problem(["models"], `${JSON.stringify(models)} ${reason}`);
-    }
-    if (workstation !== null) return;
-    if (environment.name === undefined) {
-      problem(
-        ["environment", "name"],
-        "names no claim that is there: use claim({ name }), or a workstation's environment",
-      );
-    }
-    if (platform?.kind !== "kubernetes") {
-      problem(["platform"], "does not say where the claim is: use kubernetes({ … })");
-    }
-  });
+export const snapshotSchema = z.strictObject({
+  environment: z.discriminatedUnion("kind", [
+    claimSchema,
+    environmentSchema.extend({ kind: z.undefined().optional() }),
+  ]),
+  platform: platformSchema.optional(),
+  store: storeSchema,
+  access: storeAccessSchema.optional(),
+  models: modelsSchema.default("referenced"),
+  publish: publishSchema.default("onChange"),
+  packing: packingSchema.optional(),
+  /** The workstation whose environment it is; its own declaration speaks for the environment and the platform. */
+  workstation: z.string().nullable().default(null),
+});
 
 export async function lookAtSnapshot({ arguments: values }: Declaration): Promise<readonly Problem[]> {
   const given = values as Given;
@@ -83,6 +56,7 @@ export async function lookAtSnapshot({ arguments: values }: Declaration): Promis
     existsSync(resolve(given.environment.root))
       ? await environmentProblems(given.environment)
       : []),
+    ...placeProblems(given),
     ...(await claimProblems(given)),
   ];
 }
@@ -91,6 +65,31 @@ type Given = z.input<typeof snapshotSchema>;
 
 function isFolder(environment: unknown): environment is { readonly root: string } {
   return typeof (environment as { readonly root?: unknown } | null)?.root === "string";
+}
+
+/** What does not go together with where the environment is; arguments that are wrong by themselves are the schema's to find. */
+function placeProblems({ environment, platform, store, models, packing, workstation }: Given): readonly Problem[] {
+  const problems: Problem[] = [];
+  const problem = (path: string, reason: string) => problems.push({ path, reason });
+  if (environment?.kind !== "claim") {
+    if (platform !== undefined) problem("platform", "is for a claim: a folder of this machine is packed here");
+    if (packing !== undefined) problem("packing", "is for a claim: a folder of this machine is packed here");
+    return problems;
+  }
+  if (typeof store === "string" && !store.includes("://")) {
+    const reason = "is a folder of this machine, which a pod does not reach: use s3://bucket/prefix";
+    problem("store", `${JSON.stringify(store)} ${reason}`);
+  }
+  if (models === "locked" || models === "included") {
+    const reason = "cannot be had of a claim, of whose models its agent tells path and size only: leave it out";
+    problem("models", `${JSON.stringify(models)} ${reason}`);
+  }
+  if (typeof workstation === "string") return problems;
+  if (environment.name === undefined) {
+    problem("environment.name", "names no claim that is there: use claim({ name }), or a workstation's environment");
+  }
+  if (platform?.kind !== "kubernetes") problem("platform", "does not say where the claim is: use kubernetes({ … })");
+  return problems;
 }
 
 /** A claim that is named by itself: what of its platform is not there. */
