@@ -218,11 +218,7 @@ describe.runIf(onLab)("a snapshot of a claim that several pods can use", () => {
     packing.store.hold();
     const up = project.start("up", "--yes", "--skip-preview");
     const pod = await packerAtStore();
-    for (const line of project.processes()) {
-      const pid = Number(line.trim().split(" ")[0]);
-      if (Number.isInteger(pid)) process.kill(pid, "SIGKILL");
-    }
-    await up.ended;
+    await up.killAll();
     const [job] = await packing.jobs();
     await project.run("cancel", "--yes");
     const again = project.start("up", "--yes", "--skip-preview");
