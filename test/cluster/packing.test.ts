@@ -6,7 +6,8 @@ import { listSnapshots, readHead, restore, scan } from "../../runtime/snapshot";
 import { waitFor } from "../../runtime/waiting";
 import { onLab } from "../support/cluster";
 import { PackingCluster } from "../support/packing-cluster";
-import type { PulumiProject } from "../support/pulumi-project";
+import type { PulumiProject, StartedRun } from "../support/pulumi-project";
+import type { Run } from "../support/run-program";
 import { keys } from "../support/s3-servers";
 import { pluginWithClass } from "../support/stand-in-plugins";
 import { setPlugin } from "../support/supervisor-environment";
@@ -28,16 +29,24 @@ function begin(more?: Parameters<PackingCluster["project"]>[0]): PulumiProject {
 const settings = () => ({ ...packing.server.settings, endpoint: packing.store.endpoint });
 const reference = async () => (await project.outputs()).reference ?? "";
 
-/** Waits until a packer works at the store, which is held. */
-async function packerAtStore() {
+/** Waits until a packer works at the store, which is held; fails when the run ends before it. */
+async function packerAtStore(up: StartedRun) {
+  let ended: Run | undefined;
+  let seen: readonly unknown[] = [];
+  void up.ended.then((run) => {
+    ended = run;
+  });
   return waitFor({
     what: "a packer at the held store",
     deadline: patience,
     look: async () => {
+      if (ended !== undefined) throw new Error(ended.output);
       const [pod] = (await packing.packers()).filter(({ metadata }) => metadata?.deletionTimestamp === undefined);
+      seen = [pod?.metadata?.name, pod?.spec?.nodeName, pod?.status, { isAsked: packing.store.isAsked }];
       const runs = pod?.status?.containerStatuses?.some(({ state }) => state?.running !== undefined);
       return runs === true && packing.store.isAsked ? pod : undefined;
     },
+    seen: () => JSON.stringify(seen),
   });
 }
 
@@ -180,7 +189,7 @@ describe.runIf(onLab)("a snapshot of a claim that several pods can use", () => {
     await packing.tell();
     packing.store.hold();
     const up = project.start("up", "--yes", "--skip-preview");
-    const pod = await packerAtStore();
+    const pod = await packerAtStore(up);
     const { core, namespace } = packing.cluster;
     const name = pod.metadata?.name ?? "";
     if (how === "deleted") await core.deleteNamespacedPod({ name, namespace });
@@ -197,7 +206,7 @@ describe.runIf(onLab)("a snapshot of a claim that several pods can use", () => {
     await packing.tell();
     packing.store.hold();
     const up = project.start("up", "--yes", "--skip-preview");
-    const pod = await packerAtStore();
+    const pod = await packerAtStore(up);
     await up.kill();
     await waitFor({
       what: "the Job to go with its engine",
@@ -217,7 +226,7 @@ describe.runIf(onLab)("a snapshot of a claim that several pods can use", () => {
     await packing.tell();
     packing.store.hold();
     const up = project.start("up", "--yes", "--skip-preview");
-    const pod = await packerAtStore();
+    const pod = await packerAtStore(up);
     await up.killAll();
     const [job] = await packing.jobs();
     await project.run("cancel", "--yes");
@@ -257,7 +266,7 @@ describe.runIf(onLab)("a snapshot of a claim that several pods can use", () => {
     });
     packing.store.hold();
     const up = project.start("up", "--yes", "--skip-preview");
-    const pod = await packerAtStore();
+    const pod = await packerAtStore(up);
     expect(pod.spec?.nodeName).toBe(node);
     packing.store.release();
     expect((await up.ended).code).toBe(0);

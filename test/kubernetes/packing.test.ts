@@ -219,6 +219,37 @@ describe("packing in a cluster", () => {
     expect(await left()).toEqual([]);
   });
 
+  it("is on the node of the pod that has a claim of one node, and refused where that pod must be the only one", async () => {
+    const { core, namespace } = cluster;
+    const holder = (claim: string): V1Pod => ({
+      metadata: { name: `holds-${claim}` },
+      spec: {
+        nodeName: "gpu-7",
+        containers: [{ name: "comfyui", image: "comfyui" }],
+        volumes: [{ name: "environment", persistentVolumeClaim: { claimName: claim } }],
+      },
+    });
+    await core.createNamespacedPod({ namespace, body: holder("environment") });
+    const run = start();
+    const made = await theJob();
+    expect(made.spec?.template.spec?.affinity?.nodeAffinity).toEqual({
+      requiredDuringSchedulingIgnoredDuringExecution: {
+        nodeSelectorTerms: [{ matchFields: [{ key: "metadata.name", operator: "In", values: ["gpu-7"] }] }],
+      },
+    });
+    await pod(made, ends(0, packed));
+    await run.result;
+
+    const spec = { accessModes: ["ReadWriteOncePod"], resources: { requests: { storage: "1Gi" } } };
+    await core.createNamespacedPersistentVolumeClaim({ namespace, body: { metadata: { name: "alone" }, spec } });
+    await core.createNamespacedPod({ namespace, body: holder("alone") });
+    await expect(start({ claim: "alone" }).result).rejects.toThrow(
+      "claim alone is ReadWriteOncePod and pod holds-alone holds it",
+    );
+    await expect(start({ claim: "none" }).result).rejects.toThrow("has no claim none");
+    expect(await left()).toEqual([]);
+  });
+
   it("lists what is left, for a person to remove", async () => {
     const run = start();
     await theJob();
