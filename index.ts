@@ -30,7 +30,7 @@ export {
 } from "./components/platforms";
 export type { PodArgs, TolerationArgs } from "./components/pod";
 export { type FixedScaling, fixed, type Scaling } from "./components/scaling";
-export { Snapshot, type SnapshotArgs } from "./components/snapshot";
+export { type ClaimSnapshotArgs, type PackingArgs, Snapshot, type SnapshotArgs } from "./components/snapshot";
 export type { S3StoreArgs, SnapshotPin, Store, StoreAccess } from "./components/store";
 export type { Layout } from "./runtime/environment";
 export type { Duration, Size } from "./runtime/units";

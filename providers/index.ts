@@ -5,6 +5,7 @@ import { instances } from "./instances";
 import { clusterHealthGate } from "./kubernetes/health-gate";
 import { clusterRelease } from "./kubernetes/release";
 import { clusterServiceClaim } from "./kubernetes/service-claim";
+import { clusterSnapshot } from "./kubernetes/snapshot";
 import { clusterTrafficSwitch } from "./kubernetes/traffic-switch";
 import { clusterWorkstation } from "./kubernetes/workstation";
 import { clusterWorkstationClaim } from "./kubernetes/workstation-claim";
@@ -20,6 +21,7 @@ export const providers = {
   ClusterHealthGate: adapt(clusterHealthGate),
   ClusterRelease: adapt(clusterRelease),
   ClusterServiceClaim: adapt(clusterServiceClaim),
+  ClusterSnapshot: adapt(clusterSnapshot),
   ClusterTrafficSwitch: adapt(clusterTrafficSwitch),
   ClusterWorkstation: adapt(clusterWorkstation),
   ClusterWorkstationClaim: adapt(clusterWorkstationClaim),

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { z } from "zod";
-import { type EnvironmentSummary, pack, readHead, SnapshotNotFoundError, scan } from "../runtime/snapshot";
+import { describeUnexpected, pack, readHead, scan, shortId, UnexpectedContentError } from "../runtime/snapshot";
 import { readWorkstationRecords } from "../runtime/supervisor";
 import { formatSize } from "../runtime/units";
 import { environmentSchema, ownerSchema } from "./declarations/common";
@@ -9,7 +9,17 @@ import { isToBeFilled } from "./declarations/dev-workstation";
 import { modelsSchema, publishSchema } from "./declarations/snapshot";
 import { storeAccessSchema, storeLocation, storeSchema, storeSettings } from "./declarations/store";
 import type { Checked } from "./parsing";
-import { type ResourceDefinition, unchanged } from "./resource";
+import type { ResourceDefinition } from "./resource";
+import {
+  contentShape,
+  liveSnapshot,
+  readSnapshot,
+  type SnapshotOutputs,
+  shownInputs,
+  summaryIn,
+  tellChanges,
+  withSummary,
+} from "./snapshot-content";
 import { isUnknown } from "./unknown";
 
 const schema = z.object({
@@ -33,27 +43,16 @@ const schema = z.object({
       fromStore: storeAccessSchema.optional(),
     })
     .nullish(),
-  /** Found by `check`, for a person to read in the preview; `contentId` alone decides whether there is something to publish. */
-  contentId: z.string().optional(),
-  plugins: z.record(z.string(), z.string()).optional(),
-  distributions: z.record(z.string(), z.string()).optional(),
-  python: z.string().optional(),
-  comfyui: z.string().optional(),
-  files: z.number().optional(),
-  bytes: z.number().optional(),
+  ...contentShape,
 });
 
 type Inputs = z.output<typeof schema>;
-interface Outputs {
-  /** `<store>#sha256:<manifest digest>` */
-  readonly reference: string;
-}
 
 /** An immutable copy of an environment in a store; another content is another snapshot. */
-export const snapshot: ResourceDefinition<Inputs, Outputs> = {
+export const snapshot: ResourceDefinition<Inputs, SnapshotOutputs> = {
   schema,
   replaceOn: ["contentId", "store", "models"],
-  ignore: ["owner", "publish", "workstation", "plugins", "distributions", "python", "comfyui", "files", "bytes"],
+  ignore: ["owner", "publish", "workstation", ...shownInputs],
   check: async (inputs, olds, context): Promise<Checked<Inputs>> => {
     const reasonToKeep = reasonNotToScan(inputs);
     if (reasonToKeep !== null) {
@@ -67,18 +66,10 @@ export const snapshot: ResourceDefinition<Inputs, Outputs> = {
     const { summary, remarks } = await scan({ ...scanned(inputs), ...context });
     for (const remark of remarks) context.warn(remark);
     const before = olds === null ? null : summaryIn(olds);
-    for (const line of before === null ? [] : describeChanges(before, summary)) context.info(line);
+    for (const line of before === null ? [] : tellChanges(before, summary)) context.info(line);
     return { inputs: withSummary(inputs, summary), problems: [] };
   },
-  live: async (_id, { reference, access }) => {
-    try {
-      await readHead(reference, storeSettings(access));
-      return unchanged;
-    } catch (error) {
-      if (!(error instanceof SnapshotNotFoundError)) throw error;
-      return { changes: true, replaces: ["store"] };
-    }
-  },
+  live: (_id, state) => liveSnapshot(state),
   create: async (inputs, context) => {
     const { workstation } = inputs;
     const records =
@@ -86,20 +77,20 @@ export const snapshot: ResourceDefinition<Inputs, Outputs> = {
         ? null
         : (readWorkstationRecords(resolve(workstation.directory)).find(({ name }) => name === workstation.name)
             ?.plugins ?? null);
+    const promised = summaryIn(inputs);
     const packed = await pack({
       ...scanned(inputs),
       store: storeLocation(inputs.store),
       settings: storeSettings(inputs.access),
       plugins: records ?? [],
+      ...(promised === null ? {} : { expectedId: promised.id }),
       progress: context.progress,
       signal: context.signal,
+    }).catch((error: unknown) => {
+      if (promised === null || !(error instanceof UnexpectedContentError)) throw error;
+      throw new Error(describeUnexpected(promised, error.found), { cause: error });
     });
     const { id } = packed.head.summary;
-    if (inputs.contentId !== undefined && id !== inputs.contentId) {
-      throw new Error(
-        `the environment changed between the preview and the packing: ${shortId(inputs.contentId)} became ${shortId(id)}; save and stop what writes there, then run again`,
-      );
-    }
     context.info(
       `packed ${shortId(id)}: ${formatSize(packed.bytesAdded)} new, ${formatSize(packed.bytesStored)} stored`,
     );
@@ -108,15 +99,7 @@ export const snapshot: ResourceDefinition<Inputs, Outputs> = {
   update: async (_id, { reference }) => ({ reference }),
   // Removing data is the store's owner's business, never a side effect.
   delete: async () => undefined,
-  read: async (_id, { reference, access }) => {
-    try {
-      await readHead(reference, storeSettings(access));
-      return { reference };
-    } catch (error) {
-      if (error instanceof SnapshotNotFoundError) return null;
-      throw error;
-    }
-  },
+  read: (_id, state) => readSnapshot(state),
 };
 
 function scanned({ environment, models }: Inputs) {
@@ -160,45 +143,4 @@ async function withAwaited(inputs: Inputs): Promise<Inputs> {
   const { from, fromStore } = inputs.workstation ?? {};
   if (from === undefined || isUnknown(from)) return inputs;
   return withSummary(inputs, (await readHead(from, storeSettings(fromStore))).summary);
-}
-
-function withSummary(inputs: Inputs, { id, ...summary }: EnvironmentSummary): Inputs {
-  return { ...inputs, ...summary, contentId: id };
-}
-
-function summaryIn(inputs: Inputs): EnvironmentSummary | null {
-  const { contentId, plugins, distributions, python = "", comfyui = "", files = 0, bytes = 0 } = inputs;
-  if (contentId === undefined || plugins === undefined || distributions === undefined) return null;
-  return { id: contentId, plugins, distributions, python, comfyui, files, bytes };
-}
-
-const shortId = (id: string) => id.slice(0, 12);
-
-/** What is different between two environments, in the words of a person: plugins and distributions by name and version. */
-function describeChanges(before: EnvironmentSummary, after: EnvironmentSummary): readonly string[] {
-  if (before.id === after.id) return [];
-  const lines = [
-    ...mapChanges("plugin", before.plugins, after.plugins),
-    ...mapChanges("distribution", before.distributions, after.distributions),
-    ...(before.python === after.python ? [] : [`Python ${before.python} → ${after.python}`]),
-    ...(before.comfyui === after.comfyui ? [] : [`ComfyUI ${before.comfyui} → ${after.comfyui}`]),
-  ];
-  const ids = `${shortId(before.id)} → ${shortId(after.id)}`;
-  if (lines.length === 0)
-    return [`other files of the environment changed, ${ids} (pulumi-comfyui scan --explain names them)`];
-  return [`the environment changed, ${ids}: ${lines.join("; ")}`];
-}
-
-function mapChanges(
-  what: string,
-  before: Readonly<Record<string, string>>,
-  after: Readonly<Record<string, string>>,
-): readonly string[] {
-  return [...new Set([...Object.keys(before), ...Object.keys(after)])].sort().flatMap((name) => {
-    const [old, now] = [before[name], after[name]];
-    if (old === now) return [];
-    if (old === undefined) return [`+ ${what} ${name} ${now}`];
-    if (now === undefined) return [`- ${what} ${name} ${old}`];
-    return [`~ ${what} ${name} ${old} → ${now}`];
-  });
 }

@@ -64,6 +64,15 @@ export class SnapshotContent extends ComfyUIResource {
   }
 }
 
+/** A packed environment of a claim, in a store. */
+export class ClusterSnapshotContent extends ComfyUIResource {
+  declare readonly reference: pulumi.Output<string>;
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    const secrets = { additionalSecretOutputs: ["kubeconfig"] };
+    super("ClusterSnapshot", name, inputs, ["reference"], { ...opts, ...secrets });
+  }
+}
+
 /** Claims the service's name in a cluster's namespace. First of a service's resources: its check speaks for all. */
 export class ClusterServiceClaim extends ComfyUIResource {
   /** Name of the ConfigMap that has the programs of gateway and agent. */

@@ -1,10 +1,15 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { z } from "zod";
+import { claimUse, clusterName, reachCluster, settingProblems } from "../../runtime/kubernetes";
 import type { Problem } from "../../runtime/problems";
 import { isS3Location } from "../../runtime/store";
-import { type Declaration, environmentSchema, folderProblems } from "./common";
+import { durationSchema } from "../../runtime/units";
+import { isUnknown } from "../unknown";
+import { claimSchema, type Declaration, environmentSchema, folderProblems, platformSchema } from "./common";
 import { environmentProblems } from "./dev-workstation";
+import { kubernetesSchema } from "./kubernetes";
+import { podSettings, quantitySchema } from "./pod";
 import { storeAccessSchema, storeSchema } from "./store";
 
 export const modelsSchema = z.enum(
@@ -13,25 +18,94 @@ export const modelsSchema = z.enum(
 );
 export const publishSchema = z.enum(["onChange", "whenStopped"], 'is neither "onChange" nor "whenStopped"');
 
+/** How the Job is made that packs in a cluster. */
+export const packingSchema = z.strictObject({
+  timeout: durationSchema.prefault("6h"),
+  resources: z
+    .strictObject({
+      requests: z.record(z.string(), quantitySchema).default({ cpu: "1", memory: "1Gi" }),
+      limits: z.record(z.string(), quantitySchema).default({ memory: "4Gi" }),
+    })
+    .prefault({}),
+});
+
 export const snapshotSchema = z.strictObject({
-  environment: environmentSchema,
+  environment: z.discriminatedUnion("kind", [
+    claimSchema,
+    environmentSchema.extend({ kind: z.undefined().optional() }),
+  ]),
+  platform: platformSchema.optional(),
   store: storeSchema,
   access: storeAccessSchema.optional(),
   models: modelsSchema.default("referenced"),
   publish: publishSchema.default("onChange"),
-  /** The workstation whose environment it is; its own declaration speaks for the environment. */
+  packing: packingSchema.optional(),
+  /** The workstation whose environment it is; its own declaration speaks for the environment and the platform. */
   workstation: z.string().nullable().default(null),
 });
 
 export async function lookAtSnapshot({ arguments: values }: Declaration): Promise<readonly Problem[]> {
-  const given = values as z.input<typeof snapshotSchema>;
+  const given = values as Given;
   return [
-    ...(storeSchema.safeParse(given.store).success && !isS3Location(given.store)
+    ...(storeSchema.safeParse(given.store).success && !isS3Location(given.store) && isFolder(given.environment)
       ? folderProblems("store", given.store)
       : []),
     // Without the environment an earlier snapshot is kept, which only the resource itself knows of.
-    ...(typeof given.workstation !== "string" && existsSync(resolve(String(given.environment?.root)))
+    ...(typeof given.workstation !== "string" &&
+    isFolder(given.environment) &&
+    existsSync(resolve(given.environment.root))
       ? await environmentProblems(given.environment)
       : []),
+    ...placeProblems(given),
+    ...(await claimProblems(given)),
   ];
+}
+
+type Given = z.input<typeof snapshotSchema>;
+
+function isFolder(environment: unknown): environment is { readonly root: string } {
+  return typeof (environment as { readonly root?: unknown } | null)?.root === "string";
+}
+
+/** What does not go together with where the environment is; arguments that are wrong by themselves are the schema's to find. */
+function placeProblems({ environment, platform, store, models, packing, workstation }: Given): readonly Problem[] {
+  const problems: Problem[] = [];
+  const problem = (path: string, reason: string) => problems.push({ path, reason });
+  if (environment?.kind !== "claim") {
+    if (platform !== undefined) problem("platform", "is for a claim: a folder of this machine is packed here");
+    if (packing !== undefined) problem("packing", "is for a claim: a folder of this machine is packed here");
+    return problems;
+  }
+  if (typeof store === "string" && !store.includes("://")) {
+    const reason = "is a folder of this machine, which a pod does not reach: use s3://bucket/prefix";
+    problem("store", `${JSON.stringify(store)} ${reason}`);
+  }
+  if (models === "locked" || models === "included") {
+    const reason = "cannot be had of a claim, of whose models its agent tells path and size only: leave it out";
+    problem("models", `${JSON.stringify(models)} ${reason}`);
+  }
+  if (typeof workstation === "string") return problems;
+  if (environment.name === undefined) {
+    problem("environment.name", "names no claim that is there: use claim({ name }), or a workstation's environment");
+  }
+  if (platform?.kind !== "kubernetes") problem("platform", "does not say where the claim is: use kubernetes({ … })");
+  return problems;
+}
+
+/** A claim that is named by itself: what of its platform is not there. */
+async function claimProblems({ environment, platform, workstation }: Given): Promise<readonly Problem[]> {
+  const declared = z
+    .object({ platform: kubernetesSchema, environment: claimSchema })
+    .safeParse({ platform, environment });
+  if (typeof workstation === "string" || !declared.success || isUnknown(declared.data.platform.kubeconfig)) return [];
+  const { name } = declared.data.environment;
+  const { cluster, problems } = await reachCluster(declared.data.platform);
+  if (cluster === null || problems.length > 0 || name === undefined) return problems;
+  const pod = { ...podSettings({ image: "none", ...declared.data.platform.pod }, {}) };
+  const missing = await settingProblems(cluster, { ...pod, gpu: { ...pod.gpu, count: 0 } });
+  if (missing.length > 0)
+    return missing.map(({ path, reason }) => ({ path: path.replace(/^pod\b/, "platform.pod"), reason }));
+  if ((await claimUse(cluster, name)) !== null) return [];
+  const reason = `the namespace ${cluster.namespace} of ${clusterName(cluster)} has no claim ${JSON.stringify(name)}`;
+  return [{ path: "environment.name", reason }];
 }

@@ -114,6 +114,30 @@ export function parseWorkstationOptions(args: readonly string[]): WorkstationOpt
   };
 }
 
+/** What `agent.js pack` is started with; the defaults are a packing Job's. */
+export interface PackOptions {
+  /** File that says what to pack, see `PackSpec`. @default /comfyui/pack/pack.json */
+  readonly spec: string;
+  /** File of the stat index. @default /comfyui/index/scan */
+  readonly index: string;
+  /** As in {@link InstanceOptions}. */
+  readonly terminationLog: string;
+}
+
+export const packUsage = "usage: agent pack [--spec FILE] [--index FILE] [--termination-log FILE]";
+
+export function parsePackOptions(args: readonly string[]): PackOptions {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      spec: { type: "string", default: "/comfyui/pack/pack.json" },
+      index: { type: "string", default: "/comfyui/index/scan" },
+      "termination-log": { type: "string", default: "/dev/termination-log" },
+    },
+  });
+  return { spec: values.spec, index: values.index, terminationLog: values["termination-log"] };
+}
+
 function milliseconds(name: string, value: string | undefined): number | undefined {
   if (value === undefined) return undefined;
   if (!/^\d+$/.test(value)) throw new Error(`--${name} ${JSON.stringify(value)} is not a number of milliseconds`);

@@ -139,6 +139,30 @@ export class KubernetesApi {
     }
   }
 
+  /**
+   * Yields the lines of an answer that goes on for as long as there are any, such as a container's log. Throws as {@link watch} does.
+   */
+  async *lines(
+    path: string,
+    query: Readonly<Record<string, string>>,
+    silence: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<string> {
+    const what = `reading ${path}`;
+    const response = await this.open("GET", path, query, {}, undefined, signal);
+    const { statusCode = 0 } = response;
+    if (statusCode >= 300) throw errorOf(what, statusCode, await readText(response, what));
+    response.setTimeout(silence, () => response.destroy(new Error(`silent for ${silence} ms`)));
+    try {
+      yield* createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY });
+      if (response.errored) throw response.errored;
+    } catch (error) {
+      throw new ApiUnreachableError(`${what}: ${(error as Error).message}`);
+    } finally {
+      response.destroy();
+    }
+  }
+
   private async open(
     method: string,
     path: string,

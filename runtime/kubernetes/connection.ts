@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import type {
   AppsV1Api,
   AuthorizationV1Api,
+  BatchV1Api,
   CoordinationV1Api,
   CoreV1Api,
   KubeConfig,
@@ -28,6 +29,7 @@ export interface Cluster {
   readonly config: KubeConfig;
   readonly core: CoreV1Api;
   readonly apps: AppsV1Api;
+  readonly batch: BatchV1Api;
   readonly coordination: CoordinationV1Api;
   readonly policy: PolicyV1Api;
   readonly storage: StorageV1Api;
@@ -90,6 +92,7 @@ export async function connectCluster(
     config,
     core: new client.CoreV1Api(configuration),
     apps: new client.AppsV1Api(configuration),
+    batch: new client.BatchV1Api(configuration),
     coordination: new client.CoordinationV1Api(configuration),
     policy: new client.PolicyV1Api(configuration),
     storage: new client.StorageV1Api(configuration),

@@ -1,3 +1,5 @@
+export { type ClaimContent, claimContent, settledClaimContent } from "./claim-content";
+export { claimUse, soleHolder, workstationOf } from "./claim-use";
 export { ConflictError } from "./config-map-value";
 export { type Cluster, type ClusterAddress, clusterName, connectCluster, isKubeconfigContent } from "./connection";
 export { deploymentOf, scale } from "./deployments";
@@ -25,6 +27,9 @@ export {
   workstationNames,
 } from "./names";
 export { listNamespace, type NamespaceObjects, NamespaceWatch } from "./namespace-objects";
+export { inUseText, type Packed, packInCluster } from "./packing";
+export type { PackerSettings } from "./packing-job";
+export { type LeftPacking, packingJobs } from "./packing-removal";
 export { isReady, type PodStanding, standingOf } from "./pod-phase";
 export { forwardTo } from "./port-forward";
 export { programHash, programLabel, provideProgram, removePrograms } from "./program";

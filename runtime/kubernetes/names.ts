@@ -49,6 +49,9 @@ export function annotationsFor(owner: string): Readonly<Record<string, string>> 
   return { [ownerAnnotation]: owner };
 }
 
+/** Which snapshot's a packing Job is: a short hash. */
+export const snapshotLabel = "pulumi-comfyui/snapshot";
+
 export const objectNames = (service: string) => ({
   record: `${service}-record`,
   target: `${service}-target`,

@@ -126,7 +126,8 @@ function waitingText(status: V1ContainerStatus | undefined): string {
   return terminated ? `ended with ${terminated.reason ?? ""} ${terminated.exitCode}` : "pulling its image";
 }
 
-function waitingFault(status: V1ContainerStatus | undefined): PodFault | null {
+/** What keeps a container from being started, or null. */
+export function waitingFault(status: V1ContainerStatus | undefined): PodFault | null {
   const { reason, message } = status?.state?.waiting ?? {};
   const kind = reason === undefined ? undefined : stuck[reason];
   if (kind === undefined) return null;

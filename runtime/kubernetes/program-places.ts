@@ -7,3 +7,8 @@ export const programPlaces = {
   /** Unpacks them, and goes on as the one that is named. */
   starter: "start.cjs",
 } as const;
+
+/** The command of a container that runs one of the programs. The image needs Node.js, and nothing else. */
+export function programCommand(file: "gateway.js" | "agent.js", args: readonly string[]): string[] {
+  return ["node", `${programPlaces.folder}/${programPlaces.starter}`, file, ...args];
+}

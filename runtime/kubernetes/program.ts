@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import type { V1ConfigMap } from "@kubernetes/client-node";
 import type { Owner } from "../deployment";
 import { packageRoot } from "../package-root";
 import type { Cluster } from "./connection";
@@ -55,6 +56,12 @@ function program(): Program {
 /** Identity of what pods run, of this version of the package. */
 export function programHash(): string {
   return program().hash;
+}
+
+/** The programs of this version as a ConfigMap's content. */
+export function programContent(): Pick<V1ConfigMap, "data" | "binaryData" | "immutable"> {
+  const { content } = program();
+  return { data: { [programPlaces.starter]: starter }, binaryData: { ...content }, immutable: true };
 }
 
 /** Whose pods run the programs: each service and workstation has its own copy, which goes with it. */

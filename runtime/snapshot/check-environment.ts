@@ -10,9 +10,12 @@ import { interpreterOf } from "./virtual-environment";
 
 /**
  * Everything that keeps an environment from being packed and started, for a preview. Paths are `root`, `layout.plugins` and
- * so on. Looks only at a few files.
+ * so on. Looks only at a few files. `usedElsewhere`: as in a `PackRequest`.
  */
-export async function checkEnvironment(location: EnvironmentLocation): Promise<readonly Problem[]> {
+export async function checkEnvironment(
+  location: EnvironmentLocation,
+  { usedElsewhere = false }: { readonly usedElsewhere?: boolean } = {},
+): Promise<readonly Problem[]> {
   const problems = placeProblems(location);
   const wrong = new Set(problems.map(({ path }) => path));
   if (wrong.has("root")) return problems;
@@ -21,7 +24,7 @@ export async function checkEnvironment(location: EnvironmentLocation): Promise<r
     ...problems,
     ...(wrong.has("layout.comfyui") ? [] : sourceProblems(location.root, parts)),
     ...(wrong.has("layout.plugins") ? [] : pluginsProblems(location.root, parts)),
-    ...(wrong.has("layout.dependencies") ? [] : dependencyProblems(location.root, parts)),
+    ...(wrong.has("layout.dependencies") ? [] : dependencyProblems(location.root, parts, usedElsewhere)),
   ];
 }
 
@@ -108,7 +111,7 @@ function pluginsProblems(root: string, parts: Parts): Problem[] {
   ];
 }
 
-function dependencyProblems(root: string, parts: Parts): Problem[] {
+function dependencyProblems(root: string, parts: Parts, usedElsewhere: boolean): Problem[] {
   const folder = join(root, parts.dependencies);
   const problem = (reason: string) => [{ path: "layout.dependencies", reason }];
   const remedy = `make one with python3 -m venv ${folder}`;
@@ -118,6 +121,8 @@ function dependencyProblems(root: string, parts: Parts): Problem[] {
   const python = join(folder, "bin", "python");
   const link = lstatSync(python, { throwIfNoEntry: false });
   if (link === undefined) return problem(`${folder} has no bin/python; ${remedy}`);
+  // What it leads to is in the other container's image.
+  if (usedElsewhere && link.isSymbolicLink()) return [];
   if (look(python)?.isFile() !== true) {
     return problem(`${python} leads to an interpreter that is gone; install it again, or ${remedy}`);
   }

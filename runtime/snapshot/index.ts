@@ -1,3 +1,4 @@
+export { describeChanges, describeUnexpected, shortId } from "./changes";
 export { checkEnvironment } from "./check-environment";
 export { type Difference, explainDifference } from "./explain";
 export { type ExportedSnapshot, type ExportRequest, exportSnapshot, exportToFile } from "./export";

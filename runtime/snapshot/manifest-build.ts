@@ -26,10 +26,12 @@ export interface Packed {
   readonly writer: PackWriter;
   /** How plugins behaved at the last start. */
   readonly records: readonly PluginRecord[];
+  /** Whether the environment is another container's. */
+  readonly usedElsewhere: boolean;
 }
 
 /** The first record of what was packed. Holds nothing that depends on when or how it was packed. */
-export function headOf({ root, parts, mode, survey, records }: Packed): ManifestHead {
+export function headOf({ root, parts, mode, survey, records, usedElsewhere }: Packed): ManifestHead {
   const { summary, pluginHashes, interpreter, cuda, models } = survey;
   return {
     format: 2,
@@ -37,7 +39,13 @@ export function headOf({ root, parts, mode, survey, records }: Packed): Manifest
     layout: { ...parts, comfyui: parts.comfyui === "" ? "." : parts.comfyui },
     root,
     interpreter: interpreter.path,
-    platform: { ...thisMachine(), python: interpreter.version, abi: interpreter.abi, cuda },
+    platform: {
+      ...thisMachine(),
+      ...(usedElsewhere ? { glibc: null } : {}),
+      python: interpreter.version,
+      abi: interpreter.abi,
+      cuda,
+    },
     plugins: Object.entries(pluginHashes).map(([name, contentHash]) => ({
       name,
       contentHash,

@@ -23,7 +23,7 @@ import { identify, surveyOf } from "./summary";
 import { PackWorkers } from "./threads/pack-workers";
 import { LazyThreadPool, usualThreads } from "./threads/pool";
 import { ownFolder } from "./travel-rules";
-import type { PackedSnapshot, PackRequest } from "./types";
+import { type EnvironmentSummary, type PackedSnapshot, type PackRequest, UnexpectedContentError } from "./types";
 import { manyEntries, type Tree, walk } from "./walk";
 
 /** Times that an environment is packed when a prune keeps marking what the run before had found in the store. */
@@ -33,8 +33,8 @@ const fewPacks = 2;
 
 /**
  * Brings an environment into a store as an immutable snapshot: what the store lacks first, the manifest last. May be killed
- * and run again at any time. Throws `InvalidInputError` for an environment that could not be started, and
- * `ChangedWhilePackingError` when something that counts changed meanwhile.
+ * and run again at any time. Throws `InvalidInputError` for an environment that could not be started,
+ * `ChangedWhilePackingError` when something that counts changed meanwhile, and `UnexpectedContentError` where it is not `expectedId`.
  */
 export async function pack(request: PackRequest): Promise<PackedSnapshot> {
   for (let attempt = 1; ; attempt++) {
@@ -59,7 +59,7 @@ async function packOnce(request: PackRequest): Promise<PackedSnapshot> {
 const threadsOf = ({ threads = usualThreads() }: PackRequest) => Math.max(1, threads);
 
 async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<PackedSnapshot> {
-  const problems = [...(await checkEnvironment(request.environment)), ...storeProblems(request)];
+  const problems = [...(await checkEnvironment(request.environment, request)), ...storeProblems(request)];
   if (problems.length > 0) throw new InvalidInputError(problems);
   const elapsed = stopwatch();
   const root = resolve(request.environment.root);
@@ -113,18 +113,20 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
     await writer.settled();
     throw error;
   };
+  const { usedElsewhere = false } = request;
   const prepare = async (tree: Tree): Promise<Prepared> => {
     const { contents } = packer;
     const identified = identify({ root, parts, mode, tree, contents });
     await setImmediate();
     const survey = surveyOf({ root, parts, mode, tree, identified, contents });
     const snapshot = await SnapshotToStore.compare(
-      { root, parts, mode, tree, survey, packer, known, writer, records: request.plugins },
+      { root, parts, mode, tree, survey, packer, known, writer, records: request.plugins, usedElsewhere },
       { ...request, store, marked, index: indexFile, elapsed },
     );
     await setImmediate();
     // What files hold while their stamps are what they are stays true, whatever changed since.
-    return { tree, snapshot, remarks: saveIndex(index, tree, mode, identified) };
+    const remarks = saveIndex(index, tree, mode, identified);
+    return { tree, snapshot, summary: survey.summary, remarks };
   };
   let early: Prepared | null = null;
   const isUnchanged = async () => {
@@ -150,6 +152,12 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
     await closing; // The manifest takes memory of its own.
     prepared = await prepare(tree);
   }
+  const { expectedId } = request;
+  if (expectedId !== undefined && prepared.summary.id !== expectedId) {
+    await closing;
+    for (const remark of prepared.remarks) request.progress?.(remark);
+    throw new UnexpectedContentError(expectedId, prepared.summary);
+  }
   const { digest, remarks } = await prepared.snapshot.store().finally(() => closing);
   for (const remark of [...prepared.remarks, ...remarks]) request.progress?.(remark);
   const { head } = prepared.snapshot;
@@ -165,6 +173,7 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
 /** What is known of a tree before it is certain that it stayed as it is. */
 interface Prepared {
   readonly tree: Tree;
+  readonly summary: EnvironmentSummary;
   readonly snapshot: SnapshotToStore;
   readonly remarks: readonly string[];
 }

@@ -118,6 +118,17 @@ export interface PackRequest extends ScanRequest {
   readonly plugins: readonly PluginRecord[];
   /** Threads that read and compress where there is much to pack; the snapshot is the same with any number. @default one for each processor */
   readonly threads?: number;
+  /**
+   * Identity that the content has to have: where it is another one, no manifest is written, so that there is no snapshot that nobody asked
+   * for. @default any
+   */
+  readonly expectedId?: string;
+  /**
+   * Whether the environment is another container's, so that the interpreter it was made with need not be here, and what this one's C
+   * library is tells nothing.
+   * @default false
+   */
+  readonly usedElsewhere?: boolean;
 }
 
 export interface PackedSnapshot {
@@ -138,6 +149,17 @@ export class ChangedWhilePackingError extends Error {
       `the environment changed while it was packed: ${paths.slice(0, 10).join(", ")}` +
         `${paths.length > 10 ? ` and ${paths.length - 10} more` : ""}; save and stop what writes there, then run again`,
     );
+  }
+}
+
+/** What was found is not what was to be packed. Says what it is; nothing was published. */
+export class UnexpectedContentError extends Error {
+  override readonly name = "UnexpectedContentError";
+  constructor(
+    readonly expectedId: string,
+    readonly found: EnvironmentSummary,
+  ) {
+    super(`the environment is not what was to be packed: ${expectedId.slice(0, 12)} became ${found.id.slice(0, 12)}`);
   }
 }
 

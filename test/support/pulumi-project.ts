@@ -14,6 +14,8 @@ export interface StartedRun {
   readonly ended: Promise<Run>;
   /** Ends the engine with SIGKILL, and nothing that it started. */
   kill(): Promise<void>;
+  /** Ends the engine and all that it started with SIGKILL, its providers too. */
+  killAll(): Promise<void>;
 }
 
 /** What `pulumi stack export` prints, as far as tests look at it. */
@@ -166,6 +168,11 @@ export class PulumiProject implements AsyncDisposable {
         child.kill("SIGKILL");
         await exited;
       },
+      killAll: async () => {
+        for (const pid of descendants(child.pid ?? 0)) killIfThere(pid);
+        child.kill("SIGKILL");
+        await exited;
+      },
     };
   }
 
@@ -223,6 +230,23 @@ export class PulumiProject implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (existsSync(this.platform)) await (await findSupervisor(this.platform))?.shutdown({ force: true });
     rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Processes that a process has started, and those that they have. */
+function descendants(pid: number): readonly number[] {
+  const lines = execFileSync("ps", ["-eo", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n");
+  const parents = lines.map((line) => line.trim().split(/\s+/).map(Number));
+  const childrenOf = (parent: number): readonly number[] =>
+    parents.flatMap(([child = 0, of]) => (of === parent ? [child, ...childrenOf(child)] : []));
+  return childrenOf(pid);
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
   }
 }
 
