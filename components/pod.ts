@@ -27,9 +27,15 @@ export interface PodArgs {
   };
   /** Labels of the nodes that it may run on. @default any node with a GPU free */
   readonly nodeSelector?: Readonly<Record<string, string>>;
-  /** @default the taint `nvidia.com/gpu` is tolerated */
+  /**
+   * One of `node.kubernetes.io/unreachable` (NoExecute) says with its `tolerationSeconds` how long a node may not answer before its pods are
+   * given up, 5 minutes otherwise. @default the taint `nvidia.com/gpu` is tolerated
+   */
   readonly tolerations?: readonly TolerationArgs[];
-  /** Ephemeral storage of the node for the restored environment and what ComfyUI writes. @default "50Gi" */
+  /**
+   * Ephemeral storage of the node for the restored environment and what ComfyUI writes. A snapshot that is larger fails at the gate; a pod
+   * that comes to use more is evicted. @default "50Gi"
+   */
   readonly storage?: string;
   /** Claim with the model files, and the folder in it; must be readable on every node. @default the environment's own models */
   readonly models?: { readonly claim: string; readonly folder?: string };

@@ -2,6 +2,7 @@ import { createRequire } from "node:module";
 import type * as grpc from "@grpc/grpc-js";
 import type { EngineClient } from "@pulumi/pulumi/proto/engine_grpc_pb";
 import type { LogRequest, LogSeverity } from "@pulumi/pulumi/proto/engine_pb";
+import { reasonOf, statusOf } from "../runtime/kubernetes/failure";
 import type { Context } from "./context";
 
 /** Milliseconds between two looks whether the engine is still there. */
@@ -73,6 +74,9 @@ export async function withEngine<T>(urn: string, operation: (context: Context) =
         abort.signal.throwIfAborted();
       },
     });
+  } catch (error) {
+    // The API server's own words, without its headers.
+    throw statusOf(error) === null ? error : new Error(reasonOf(error), { cause: error });
   } finally {
     clearInterval(timer);
   }

@@ -12,6 +12,20 @@ export const quantitySchema = z.string().regex(quantityPattern, {
     `${JSON.stringify(input)} is no quantity as Kubernetes writes it, such as "500m", "2" or "16Gi"`,
 });
 
+/** What the suffixes of quantities multiply by. */
+const factors: Readonly<Record<string, number>> = {
+  ...Object.fromEntries(["K", "M", "G", "T", "P", "E"].map((prefix, index) => [`${prefix}i`, 2 ** (10 * (index + 1))])),
+  ...Object.fromEntries(["k", "M", "G", "T", "P", "E"].map((prefix, index) => [prefix, 10 ** (3 * (index + 1))])),
+  ...{ n: 1e-9, u: 1e-6, m: 1e-3 },
+};
+
+/** A quantity of bytes as a number. */
+export function bytesOf(quantity: string): number {
+  const [, amount = "", suffix = ""] = /^\+?([\d.]+)(.*)$/.exec(quantity) ?? [];
+  const factor = /^[eE][-+]?\d/.test(suffix) ? Number(`1${suffix}`) : (factors[suffix] ?? 1);
+  return Math.floor(Number(amount) * factor);
+}
+
 const labelValue = z.string().regex(/^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/, {
   error: ({ input }) => `${JSON.stringify(input)} is no value of a label: up to 63 letters, digits, ".", "_" and "-"`,
 });

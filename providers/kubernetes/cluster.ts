@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type Cluster, connectCluster, ServiceRecords, WorkstationRecords } from "../../runtime/kubernetes";
+import type { Watch } from "../../runtime/waiting";
 
 /** Inputs of every resource of a Kubernetes platform. */
 export const clusterShape = {
@@ -23,9 +24,12 @@ export interface ServiceAddress {
   readonly service: string;
 }
 
-/** The record of a service, through a connection of its own: credentials are found anew for each operation. */
-export async function recordsOf(address: ServiceAddress): Promise<ServiceRecords> {
-  return new ServiceRecords(await connectCluster(address), address.service);
+/**
+ * The record of a service, through a connection of its own: credentials are found anew for each operation.
+ * @param watch hears when the API server is away, and ends the waiting for it
+ */
+export async function recordsOf(address: ServiceAddress, watch: Partial<Watch> = {}): Promise<ServiceRecords> {
+  return new ServiceRecords(await connectCluster(address, watch), address.service);
 }
 
 export function clusterOf(address: Omit<ServiceAddress, "service">): Promise<Cluster> {

@@ -51,7 +51,7 @@ export const clusterHealthGate: ResourceDefinition<Inputs, object> = {
   },
   delete: async (_id, state, context) => {
     const { service, release } = state;
-    const records = await recordsOf(state);
+    const records = await recordsOf(state, context);
     if ((await records.record()) === null) return;
     if ((await records.target()).release === release) {
       throw new Error(`release ${release} still gets the traffic of service ${service}: its instances stay`);
@@ -64,7 +64,7 @@ export const clusterHealthGate: ResourceDefinition<Inputs, object> = {
 async function prove(inputs: Inputs, context: Context): Promise<void> {
   const { service, release, deployment, count, timeout } = inputs;
   const { progress, signal, warn, assertEngine } = context;
-  const records = await recordsOf(inputs);
+  const records = await recordsOf(inputs, context);
   await assertEngine();
   const settings = await begin(records, release, count);
   // A gate that failed took the instances away to free what they hold; its next attempt needs them back.

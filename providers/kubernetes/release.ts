@@ -13,7 +13,7 @@ import {
 import { ConflictError, ownedByAnother, provideProgram } from "../../runtime/kubernetes";
 import { argumentsSchema, environmentVariablesSchema, ownerSchema } from "../declarations/common";
 import { healthSchema, workflowSchema } from "../declarations/online-service";
-import { podSchema, podSettings } from "../declarations/pod";
+import { bytesOf, podSchema, podSettings } from "../declarations/pod";
 import { storeAccessSchema, storeSettings } from "../declarations/store";
 import { checkRelease } from "../release-check";
 import { type ResourceDefinition, unchanged } from "../resource";
@@ -63,8 +63,9 @@ export const clusterRelease: ResourceDefinition<Inputs, Outputs> = {
     const usable = own !== undefined && !isOver(own) && target.revision <= own.revision;
     return usable ? unchanged : { changes: true, replaces: ["service"] };
   },
-  create: async (inputs, { assertEngine }) => {
-    const records = await recordsOf(inputs);
+  create: async (inputs, context) => {
+    const { assertEngine } = context;
+    const records = await recordsOf(inputs, context);
     const { owner } = inputs;
     const spec = specOf(inputs);
     // Keyed: environment variables may be secrets, and short ones could be guessed from a plain hash.
@@ -97,8 +98,8 @@ export const clusterRelease: ResourceDefinition<Inputs, Outputs> = {
     programs,
     grace,
   }),
-  delete: async (id, state) => {
-    const records = await recordsOf(state);
+  delete: async (id, state, context) => {
+    const records = await recordsOf(state, context);
     if ((await records.record()) === null) return;
     if ((await records.target()).release === id) {
       throw new Error(`the release ${id} still gets the traffic of service ${state.service}`);
@@ -141,5 +142,9 @@ function withoutSecrets(spec: ReleaseSpec): ReleaseSpec {
 function instanceOf(service: string, release: string, drainDeadline: number, spec: ReleaseSpec): object {
   const { snapshot, store, pod, arguments: args, health } = spec;
   const models = pod?.models == null ? null : modelsFolder;
-  return { service, release, snapshot, store: store ?? {}, models, arguments: args, health, drainDeadline, ports };
+  const storage = pod === undefined ? {} : { storage: bytesOf(pod.storage) };
+  return {
+    ...{ service, release, snapshot, store: store ?? {}, models, ...storage },
+    ...{ arguments: args, health, drainDeadline, ports },
+  };
 }

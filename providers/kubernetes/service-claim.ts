@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ownerName, sameOwner } from "../../runtime/deployment";
 import { programHash, provideProgram, removePrograms, removeReleases } from "../../runtime/kubernetes";
+import type { Context } from "../context";
 import { ownerSchema } from "../declarations/common";
 import { drainSchema } from "../declarations/online-service";
 import { changed, type ResourceDefinition, unchanged } from "../resource";
@@ -32,16 +33,16 @@ export const clusterServiceClaim: ResourceDefinition<Inputs, Outputs> = {
     const record = await (await recordsOf(state)).record();
     return record !== null && sameOwner(record.claim.owner, state.owner) ? unchanged : changed;
   },
-  create: async (inputs, { assertEngine }) => {
-    await assertEngine();
-    return { id: `${inputs.namespace}/${inputs.service}`, outputs: await claim(inputs) };
+  create: async (inputs, context) => {
+    await context.assertEngine();
+    return { id: `${inputs.namespace}/${inputs.service}`, outputs: await claim(inputs, context) };
   },
-  update: async (_id, _state, inputs, { assertEngine }) => {
-    await assertEngine();
-    return claim(inputs);
+  update: async (_id, _state, inputs, context) => {
+    await context.assertEngine();
+    return claim(inputs, context);
   },
   delete: async (_id, state, context) => {
-    const records = await recordsOf(state);
+    const records = await recordsOf(state, context);
     const record = await records.record();
     if (record === null) return;
     if (!sameOwner(record.claim.owner, state.owner)) {
@@ -62,8 +63,8 @@ export const clusterServiceClaim: ResourceDefinition<Inputs, Outputs> = {
   },
 };
 
-async function claim(inputs: Inputs): Promise<Outputs> {
-  const records = await recordsOf(inputs);
+async function claim(inputs: Inputs, context: Context): Promise<Outputs> {
+  const records = await recordsOf(inputs, context);
   const { since } = await records.claim(inputs.owner, { drain: inputs.drain }, inputs.takeover);
   const programs = await provideProgram(records, inputs.owner);
   return { since, programs };

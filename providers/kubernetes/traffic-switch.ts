@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ownerName, sameOwner, withEvent, withRelease } from "../../runtime/deployment";
+import { type Claim, ownerName, sameOwner, withEvent, withRelease } from "../../runtime/deployment";
 import {
   ConflictError,
   deploymentOf,
@@ -36,23 +36,28 @@ export const clusterTrafficSwitch: ResourceDefinition<Inputs, object> = {
     await move(inputs, context);
     return {};
   },
-  delete: async (_id, state, { warn, assertEngine }) => {
-    const records = await recordsOf(state);
+  delete: async (_id, state, context) => {
+    const { assertEngine } = context;
+    const records = await recordsOf(state, context);
     const record = await records.record();
     if (record === null) return;
-    const { release } = await records.target();
-    if (release === null) return;
+    if (!sameOwner(record.claim.owner, state.owner)) throw new ConflictError(takenOver(state, record.claim));
+    if ((await records.target()).release === null) return;
     // A run that was killed may have moved the traffic without the state's knowing: whatever serves an own service, it ends.
-    if (release !== state.release && !sameOwner(record.claim.owner, state.owner)) {
-      const { owner, since } = record.claim;
-      warn(`service ${state.service} was taken over by ${ownerName(owner)} at ${since}: what serves it stays`);
-      return;
-    }
     await assertEngine();
     await records.changeTarget((target) => ({ ...target, release: null, revision: 0 }));
   },
   read: async () => ({}),
 };
+
+/**
+ * Gateway, address and policies have names that are the service's, whoever owns it: this stack's state still lists them, and what it
+ * deletes goes for the new owner too. Everything of a fixed name is deleted after the switch, so nothing is when it refuses.
+ */
+function takenOver({ service, displayUrn }: Inputs, { owner, since }: Claim): string {
+  const claim = displayUrn.replace(":ClusterTrafficSwitch::", ":ClusterServiceClaim::");
+  return `service ${service} was taken over by ${ownerName(owner)} at ${since}: its gateway and its address are that stack's now, and would go with this one's. Take them out of this stack's state, then run this again: pulumi state delete --target-dependents '${claim}'`;
+}
 
 /**
  * Moves the traffic, unless a later release has it: a process that outlived its engine comes too late, and revisions only grow. What
@@ -61,7 +66,7 @@ export const clusterTrafficSwitch: ResourceDefinition<Inputs, object> = {
 async function move(inputs: Inputs, context: Context): Promise<void> {
   const { service, release, owner } = inputs;
   const { progress, assertEngine } = context;
-  const records = await recordsOf(inputs);
+  const records = await recordsOf(inputs, context);
   const { claim, releases } = await records.required();
   if (!sameOwner(claim.owner, owner)) throw new ConflictError(ownedByAnother(service, claim, owner));
   const own = releases.find(({ id }) => id === release);

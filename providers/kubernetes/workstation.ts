@@ -1,6 +1,12 @@
 import { z } from "zod";
 import { ownerName, type PodSettings, sameOwner } from "../../runtime/deployment";
-import { scale, stopWorkstation, untilWorkstationRuns, type WorkstationRecords } from "../../runtime/kubernetes";
+import {
+  endFailedPods,
+  scale,
+  stopWorkstation,
+  untilWorkstationRuns,
+  type WorkstationRecords,
+} from "../../runtime/kubernetes";
 import { durationSchema } from "../../runtime/units";
 import type { Context } from "../context";
 import { ownerSchema } from "../declarations/common";
@@ -62,6 +68,7 @@ async function bring(inputs: Inputs, context: Context): Promise<void> {
   await context.assertEngine();
   await records.declare(owner, state);
   if (state === "stopped") return stopWorkstation(records, context);
+  await endFailedPods(records);
   await scale(records.cluster, records.names.workstation, 1);
   await untilWorkstationRuns(records, { ...context, deployment, settings: pod, timeout: startTimeout, stopTimeout });
 }

@@ -20,6 +20,8 @@ export interface InstanceSpec {
   readonly store?: Pick<StoreSettings, "region" | "endpoint" | "pathStyle" | "kmsKeyId">;
   /** Folder with the model files, `/comfyui/models` where a volume is mounted there; null where the snapshot needs none or has them. */
   readonly models: string | null;
+  /** Bytes that the pod may use of its node's disk; beyond that the kubelet evicts it. Default: no such limit. */
+  readonly storage?: number;
   /** Further command-line arguments of ComfyUI. */
   readonly arguments: readonly string[];
   readonly health: HealthRequirements;
@@ -36,6 +38,7 @@ export const instanceSpecSchema: z.ZodType<InstanceSpec> = z.object({
   snapshot: snapshotSchema,
   store: storeSchema.exactOptional(),
   models: absolutePath.nullable(),
+  storage: z.number().nonnegative().exactOptional(),
   arguments: z.array(argumentSchema),
   health: healthSchema,
   drainDeadline: z.int().nonnegative(),

@@ -1,17 +1,26 @@
 // The program beside ComfyUI in every pod; its first argument says what the pod is.
 import { runInstance } from "./instance";
-import { instanceUsage, packUsage, parseInstanceOptions, parsePackOptions } from "./options";
+import {
+  instanceUsage,
+  packUsage,
+  parseInstanceOptions,
+  parsePackOptions,
+  parseWorkstationOptions,
+  workstationUsage,
+} from "./options";
 import { runPack } from "./pack";
+import { runWorkstation } from "./workstation";
 
 const modes: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
   instance: (args) => runInstance(parseInstanceOptions(args)),
   pack: (args) => runPack(parsePackOptions(args)),
+  workstation: (args) => runWorkstation(parseWorkstationOptions(args)),
 };
 
 async function main(): Promise<number> {
   const [mode = "", ...args] = process.argv.slice(2);
   const run = modes[mode];
-  if (run === undefined) throw new Error([instanceUsage, packUsage].join("\n"));
+  if (run === undefined) throw new Error([instanceUsage, workstationUsage, packUsage].join("\n"));
   return run(args);
 }
 

@@ -1,6 +1,6 @@
 import { existsSync, lstatSync, readlinkSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { formatDuration } from "../format";
+import { formatDuration, formatSize } from "../format";
 import { isFullDisk } from "../full-disk";
 import { demandModels, linkModels, MissingModelsError, type RestoredInstance, restoredSchema } from "../instance";
 import { type ManifestHead, readHead, restore } from "../snapshot";
@@ -74,6 +74,7 @@ async function attemptRestore(
   const reference = spec.snapshot;
   const head = await readHead(reference, settings);
   requireArchitecture(head);
+  requireRoom(head, spec.storage);
   // Before gigabytes are written for nothing.
   demandModels(head.models, spec.models);
   const { location, python, remarks } = await restore({
@@ -102,11 +103,20 @@ async function provideModels(spec: InstanceSpec, { models, location }: RestoredI
 }
 
 /** The containers of a pod run on the same machine. */
-function requireArchitecture({ platform }: ManifestHead): void {
+export function requireArchitecture({ platform }: ManifestHead): void {
   if (platform.os === process.platform && platform.arch === process.arch) return;
   throw new HopelessRestoreError(
     `the snapshot was made on ${platform.os}/${platform.arch}, and this node is ${process.platform}/${process.arch}: its compiled packages ` +
       "do not load; give the instances nodes of the snapshot's kind",
+  );
+}
+
+/** Said before anything is written: the kubelet would evict the pod in the middle of the restore, and another one after it. */
+function requireRoom({ summary }: ManifestHead, storage: number | undefined): void {
+  if (storage === undefined || summary.bytes < storage) return;
+  throw new HopelessRestoreError(
+    `the environment's files take ${formatSize(summary.bytes)}, and pod.storage gives the pod ${formatSize(storage)} for them and for all ` +
+      "that ComfyUI writes: raise pod.storage",
   );
 }
 
@@ -159,7 +169,7 @@ export function outlookOf(error: unknown): Outlook {
   return "doubtful";
 }
 
-function reasonOf(error: unknown): string {
+export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.cause === undefined || error instanceof S3Error
     ? error.message

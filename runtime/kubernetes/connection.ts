@@ -7,12 +7,12 @@ import type {
   CoordinationV1Api,
   CoreV1Api,
   KubeConfig,
+  PolicyV1Api,
+  RequestContext,
   StorageV1Api,
   VersionApi,
 } from "@kubernetes/client-node";
-
-/** Milliseconds that a call gets. A server that is away for longer is asked again, or said to be away. */
-const callTimeout = 15_000;
+import { type Patience, retrying } from "./retrying";
 
 /** Where a namespace is and how it is reached. */
 export interface ClusterAddress {
@@ -31,6 +31,7 @@ export interface Cluster {
   readonly apps: AppsV1Api;
   readonly batch: BatchV1Api;
   readonly coordination: CoordinationV1Api;
+  readonly policy: PolicyV1Api;
   readonly storage: StorageV1Api;
   readonly authorization: AuthorizationV1Api;
   readonly version: VersionApi;
@@ -41,8 +42,14 @@ export function isKubeconfigContent(kubeconfig: string): boolean {
   return /\n|^\s*[{]|^\s*apiVersion\s*:/.test(kubeconfig);
 }
 
-/** Connects to a cluster; asks nothing yet. @throws Error when there is no such kubeconfig or context */
-export async function connectCluster({ kubeconfig, context, namespace }: ClusterAddress): Promise<Cluster> {
+/**
+ * Connects to a cluster; asks nothing yet. Requests are sent again for a while when the API server is away.
+ * @throws Error when there is no such kubeconfig or context
+ */
+export async function connectCluster(
+  { kubeconfig, context, namespace }: ClusterAddress,
+  patience: Patience = {},
+): Promise<Cluster> {
   // Loaded when it is used: a program on one machine needs none of it.
   const client = await import("@kubernetes/client-node");
   const config = new client.KubeConfig();
@@ -66,18 +73,19 @@ export async function connectCluster({ kubeconfig, context, namespace }: Cluster
       `the kubeconfig has no cluster for its context ${JSON.stringify(current)}; it has the contexts ${list(names)}`,
     );
   }
+  const source = sourceOf(kubeconfig, config);
+  const http = new client.IsomorphicFetchHttpLibrary();
+  const send = async (request: RequestContext) => {
+    const { httpStatusCode, headers, body } = await http.send(request).toPromise();
+    if (httpStatusCode === 401) throw new Error(notAccepted(config, source));
+    // Read as part of the attempt: a connection may break in the middle.
+    const whole = new client.SelfDecodingBody(Promise.resolve(await body.binary()));
+    return new client.ResponseContext(httpStatusCode, headers, whole);
+  };
   const configuration = client.createConfiguration({
     baseServer: new client.ServerConfiguration(config.getCurrentCluster()?.server ?? "", {}),
     authMethods: { default: config },
-    promiseMiddleware: [
-      {
-        pre: async (request) => {
-          request.setSignal(AbortSignal.timeout(callTimeout));
-          return request;
-        },
-        post: async (response) => response,
-      },
-    ],
+    httpApi: client.wrapHttpLibrary({ send: retrying(send, patience) }),
   });
   return {
     namespace,
@@ -86,6 +94,7 @@ export async function connectCluster({ kubeconfig, context, namespace }: Cluster
     apps: new client.AppsV1Api(configuration),
     batch: new client.BatchV1Api(configuration),
     coordination: new client.CoordinationV1Api(configuration),
+    policy: new client.PolicyV1Api(configuration),
     storage: new client.StorageV1Api(configuration),
     authorization: new client.AuthorizationV1Api(configuration),
     version: new client.VersionApi(configuration),
@@ -95,6 +104,23 @@ export async function connectCluster({ kubeconfig, context, namespace }: Cluster
 /** How a person knows the cluster that is connected. */
 export function clusterName({ config }: Cluster): string {
   return `${config.getCurrentCluster()?.server ?? "no server"} (context ${config.getCurrentContext()})`;
+}
+
+/** Where a person finds the credentials. */
+function sourceOf(kubeconfig: string | undefined, config: KubeConfig): string {
+  const user = config.getCurrentUser()?.name ?? "none";
+  const where =
+    kubeconfig === undefined
+      ? `the default kubeconfig (${process.env.KUBECONFIG ? `KUBECONFIG=${process.env.KUBECONFIG}` : "~/.kube/config"})`
+      : isKubeconfigContent(kubeconfig)
+        ? "the kubeconfig given as content"
+        : `the kubeconfig ${resolve(kubeconfig)}`;
+  return `user ${user} in ${where}`;
+}
+
+function notAccepted(config: KubeConfig, source: string): string {
+  const server = config.getCurrentCluster()?.server;
+  return `the API server ${server} does not accept the credentials of ${source} (HTTP 401): they may have expired. Renew them there, then run again`;
 }
 
 function load(config: KubeConfig, what: string, content: string): void {

@@ -6,8 +6,9 @@ import type { GatewayInstanceStatus } from "../gateway/targets";
 import type { Watch } from "../waiting";
 import { scale } from "./deployments";
 import { GatewayStatusWatch } from "./gateway-status";
+import { removeLostPods } from "./lost-pods";
 import { objectNames } from "./names";
-import { onlyNews, removeLost } from "./proving";
+import { onlyNews } from "./proving";
 import { ReleasePods } from "./release-pods";
 import type { ServiceRecords } from "./service-record";
 
@@ -53,15 +54,16 @@ export async function drainRelease(records: ServiceRecords, asked: DrainRequest)
     if (known !== undefined && known.events.at(-1)?.event !== "draining") await note(records, release, "draining");
     await Promise.all([pods.start(), gateway.start()]);
     if (known === undefined || hasServed(known)) {
-      const drained = await untilDrained(records, request, pods, gateway, generation);
+      const outcome = await untilDrained(records, request, pods, gateway, generation);
       await assertEngine();
       await scale(cluster, name, 0);
-      if (!drained) await endNow(records, pods.of(null));
+      if (outcome === "deadline") await endNow(records, pods.of(null));
+      await untilGone(records, request, pods, outcome === "unheard");
     } else {
       await assertEngine();
       await scale(cluster, name, 0);
+      await untilGone(records, request, pods, false);
     }
-    await untilGone(records, request, pods);
     await note(records, release, "drained");
     progress(`no instance of ${release} is left`);
   } finally {
@@ -71,17 +73,21 @@ export async function drainRelease(records: ServiceRecords, asked: DrainRequest)
   signal.throwIfAborted();
 }
 
-/** True once nothing is needed any more; false when the time was over and the policy is to end them. */
+/**
+ * `drained`: nothing is needed any more. `deadline`: the time was over, and the policy is to end them. `unheard`: no gateway says
+ * anything, so the instances have to know themselves.
+ */
 async function untilDrained(
   records: ServiceRecords,
   { release, progress, signal }: DrainRequest,
   pods: ReleasePods,
   gateway: GatewayStatusWatch,
   generation: number,
-): Promise<boolean> {
-  const { service } = records;
+): Promise<"drained" | "deadline" | "unheard"> {
+  const { service, cluster } = records;
   const started = performance.now();
-  let lookedForNodes = started;
+  let lookedForNodes = Number.NEGATIVE_INFINITY;
+  let nodeNotes: ReadonlyMap<string, string> = new Map();
   for (;;) {
     signal.throwIfAborted();
     const changes = [pods.next, gateway.next];
@@ -95,13 +101,14 @@ async function untilDrained(
             status.instances.find((one) => one.id === id),
           )
         : "the gateway has not heard of it yet";
-      return work === null ? [] : [`${id}: ${work}`];
+      const note = nodeNotes.get(pod.metadata?.name ?? "");
+      return work === null ? [] : [`${id}: ${note === undefined ? work : `${work}, and ${note}`}`];
     });
-    if (left.length === 0) return true;
+    if (left.length === 0) return "drained";
     const waited = performance.now() - started;
     if (!heard && waited >= gatewayPatience) {
       progress("the gateway says nothing: instances go by their own word");
-      return true;
+      return "unheard";
     }
     progress(`waiting for the instances of ${release} to finish their work: ${left.join("; ")}`);
     const { settings } = await records.required();
@@ -110,7 +117,7 @@ async function untilDrained(
       const message = `the drain of ${release} did not end within ${formatDuration(deadline)}: ${left.join("; ")}`;
       if (onDeadline === "stop") {
         progress(`${message}; they are ended`);
-        return false;
+        return "deadline";
       }
       throw new DrainRefusedError(
         `${message}. The instances of ${release} stay and finish their work; the next pulumi up asks again (drain.onDeadline: "stop" would end them)`,
@@ -118,7 +125,7 @@ async function untilDrained(
     }
     if (performance.now() - lookedForNodes >= nodeInterval) {
       lookedForNodes = performance.now();
-      await removeLost(records, seen, progress);
+      nodeNotes = await removeLostPods(cluster, { pods: seen, holdsWork: () => true, progress });
     }
     await pause(interval, AbortSignal.any([signal, ...changes]));
   }
@@ -139,19 +146,26 @@ async function untilGone(
   records: ServiceRecords,
   { release, progress, signal }: DrainRequest,
   pods: ReleasePods,
+  mayHoldWork: boolean,
 ): Promise<void> {
-  const { service } = records;
+  const { service, cluster } = records;
   const started = performance.now();
   const { settings } = await records.required();
   // Pods whose work nobody could ask for go by their own word, which may take as long as a drain.
   const deadline = settings.drain.deadline + endDeadline;
-  let lookedForNodes = 0;
+  let lookedForNodes = Number.NEGATIVE_INFINITY;
+  let nodeNotes: ReadonlyMap<string, string> = new Map();
   for (;;) {
     signal.throwIfAborted();
     const change = pods.next;
     const seen = pods.of(null).map((pod) => ({ pod, id: pods.idOf(pod, service) }));
     if (seen.length === 0) return;
-    const names = seen.map(({ id }) => id).join(", ");
+    const names = seen
+      .map(({ pod, id }) => {
+        const note = nodeNotes.get(pod.metadata?.name ?? "");
+        return note === undefined ? id : `${id} (${note})`;
+      })
+      .join(", ");
     progress(`waiting for the pods of ${release} to go: ${names}`);
     if (performance.now() - started >= deadline) {
       throw new Error(
@@ -160,7 +174,7 @@ async function untilGone(
     }
     if (performance.now() - lookedForNodes >= nodeInterval) {
       lookedForNodes = performance.now();
-      await removeLost(records, seen, progress);
+      nodeNotes = await removeLostPods(cluster, { pods: seen, holdsWork: () => mayHoldWork, progress });
     }
     await pause(interval, AbortSignal.any([signal, change]));
   }

@@ -41,7 +41,11 @@ async function eventsOf({ core, namespace }: Cluster, { metadata }: V1Pod): Prom
   try {
     const fieldSelector = `involvedObject.uid=${metadata?.uid},type=Warning`;
     const { items } = await core.listNamespacedEvent({ namespace, fieldSelector });
-    const texts = items.map(
+    // That a restore takes its time is no news, and the kubelet tells it with every probe.
+    const telling = items.filter(
+      ({ reason, message }) => !(reason === "Unhealthy" && message?.startsWith("Startup probe failed")),
+    );
+    const texts = telling.map(
       ({ reason, message, count }) => `${reason}: ${message?.trim()}${count ? ` (×${count})` : ""}`,
     );
     return texts.slice(-mostEvents);

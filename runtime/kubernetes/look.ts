@@ -15,7 +15,7 @@ export async function reachCluster(
 > {
   let cluster: Cluster;
   try {
-    cluster = await connectCluster(address);
+    cluster = await connectCluster(address, { patience: 0 });
   } catch (error) {
     const path = /context/.test((error as Error).message) && address.context !== undefined ? "context" : "kubeconfig";
     return { cluster: null, problems: [{ path: `platform.${path}`, reason: reasonOf(error) }] };

@@ -24,7 +24,12 @@ export function selectorOf(labels: Readonly<Record<string, string>>): string {
 }
 
 export function annotationsOf(owner: Owner): Readonly<Record<string, string>> {
-  return { [ownerAnnotation]: ownerName(owner) };
+  return annotationsFor(ownerName(owner));
+}
+
+/** As {@link annotationsOf}, of an owner's name. */
+export function annotationsFor(owner: string): Readonly<Record<string, string>> {
+  return { [ownerAnnotation]: owner };
 }
 
 /** Which snapshot's a packing Job is: a short hash. */

@@ -1,8 +1,8 @@
 import type { V1Job } from "@kubernetes/client-node";
 import { type Watch, waitFor } from "../waiting";
 import type { Cluster } from "./connection";
-import { nodeExists, removeLostPod } from "./deployments";
 import { orNull, statusOf } from "./failure";
+import { removeLostPods } from "./lost-pods";
 import { labelsOf, ownerAnnotation, selectorOf } from "./names";
 import { objectsRunOf, packingObjects } from "./packing-job";
 
@@ -50,23 +50,20 @@ export async function removeJob(
     look: async () => {
       const found = await orNull(batch.readNamespacedJob({ name, namespace }));
       if (found === null || found.metadata?.uid !== uid) return true;
-      await removeLostPods(cluster, uid);
+      await removeLost(cluster, uid, watch.progress ?? (() => undefined));
       return undefined;
     },
   });
 }
 
-/** Pods whose node is gone are ended by nobody. */
-async function removeLostPods(cluster: Cluster, uid: string): Promise<void> {
+/** Pods that nobody is left to end. What they pack is in the store, or is packed again. */
+async function removeLost(cluster: Cluster, uid: string, progress: (message: string) => void): Promise<void> {
   const { core, namespace } = cluster;
   const labelSelector = `batch.kubernetes.io/controller-uid=${uid}`;
   const { items } = await core.listNamespacedPod({ namespace, labelSelector });
-  for (const { metadata, spec } of items) {
-    if (metadata?.deletionTimestamp === undefined || spec?.nodeName === undefined) continue;
-    // Where nodes may not be looked at, its deletion is waited for.
-    const there = await nodeExists(cluster, spec.nodeName).catch(() => true);
-    if (!there) await removeLostPod(cluster, metadata.name ?? "", metadata.uid ?? "");
-  }
+  const going = items.filter(({ metadata }) => metadata?.deletionTimestamp !== undefined);
+  const pods = going.map((pod) => ({ pod, id: `pod ${pod.metadata?.name}` }));
+  await removeLostPods(cluster, { pods, holdsWork: () => false, progress });
 }
 
 /** A packing Job that is there, whoever follows it. */

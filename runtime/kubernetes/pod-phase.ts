@@ -19,8 +19,11 @@ export interface PodStanding {
 export interface PodFault {
   readonly phase: Phase;
   readonly reason: string;
-  /** `certain`: it will not go away by itself. `likely`: a registry or a Secret may still come; wait a little. */
-  readonly kind: "certain" | "likely";
+  /**
+   * `certain`: it will not go away by itself. `likely`: a registry or a Secret may still come; wait a little. `replaced`: this pod is
+   * over through no fault of its own, and its Deployment makes another.
+   */
+  readonly kind: "certain" | "likely" | "replaced";
   readonly plugin?: string;
   readonly traceback?: string;
   readonly logTail?: readonly string[];
@@ -42,10 +45,15 @@ const stuck: Readonly<Record<string, "certain" | "likely">> = {
 /** Reads what a pod is at from its status alone. */
 export function standingOf(pod: V1Pod): PodStanding {
   const { metadata, spec, status } = pod;
-  if (metadata?.deletionTimestamp !== undefined) return going("draining", "it finishes its work");
+  if (metadata?.deletionTimestamp !== undefined) {
+    const why = disruptionOf(pod);
+    return going("draining", why === null ? "it finishes its work" : `${why}; it finishes its work`);
+  }
   if (status?.phase === "Failed" || status?.phase === "Succeeded") {
-    const reason = `the pod has ended (${[status.reason, status.message].filter(Boolean).join(": ") || status.phase})`;
-    return { phase: "failed", detail: reason, fault: { phase: "failed", reason, kind: "certain" } };
+    const told = [status.reason, status.message?.trim()].filter(Boolean).join(": ");
+    const reason = `the pod has ended (${told || disruptionOf(pod) || status.phase})`;
+    const kind = overItsLimits(pod) ? "certain" : "replaced";
+    return { phase: "failed", detail: reason, fault: { phase: "failed", reason, kind } };
   }
   const agent = statusOfContainer(status?.initContainerStatuses, containers.agent);
   const comfyui = statusOfContainer(status?.containerStatuses, containers.comfyui);
@@ -61,6 +69,28 @@ export function standingOf(pod: V1Pod): PodStanding {
     return agent?.state?.running ? going("restoring", "") : going("waiting", waitingText(agent));
   }
   return comfyui?.state?.running ? going("booting", "") : going("booting", waitingText(comfyui));
+}
+
+/** Reasons of the condition `DisruptionTarget`: https://kubernetes.io/docs/concepts/workloads/pods/disruptions/ */
+const disruptions: Readonly<Record<string, string>> = {
+  EvictionByEvictionAPI: "evicted from its node through the API",
+  PreemptionByScheduler: "preempted by a pod of higher priority",
+  DeletionByTaintManager: "its node has a taint that it does not tolerate, as one that does not answer has",
+  DeletionByPodGC: "lost with its node",
+  TerminationByKubelet: "evicted by its node's kubelet",
+};
+
+/** Why the cluster takes a pod away, or null when it does not, or a person or a Deployment does. */
+export function disruptionOf({ status }: V1Pod): string | null {
+  const condition = status?.conditions?.find(({ type, status: is }) => type === "DisruptionTarget" && is === "True");
+  if (condition === undefined) return null;
+  const { reason = "", message } = condition;
+  return disruptions[reason] ?? ([reason, message].filter(Boolean).join(": ") || "disrupted");
+}
+
+/** Whether the kubelet evicted a pod for using more than it may: another one would do the same. */
+function overItsLimits({ status }: V1Pod): boolean {
+  return status?.reason === "Evicted" && /\bexceed(s|ed)\b/.test(status.message ?? "");
 }
 
 export function isReady({ metadata, status }: V1Pod): boolean {

@@ -5,10 +5,10 @@ import { formatDuration } from "../format";
 import type { Watch } from "../waiting";
 import { gpuCapacity, shortage } from "./capacity";
 import type { Cluster } from "./connection";
-import { nodeExists, removeLostPod } from "./deployments";
 import { evidenceOf } from "./evidence";
 import { reasonOf, statusOf } from "./failure";
-import { type PodStanding, standingOf, unschedulable } from "./pod-phase";
+import { removeLostPods } from "./lost-pods";
+import { disruptionOf, type PodStanding, standingOf, unschedulable } from "./pod-phase";
 import { ReleasePods } from "./release-pods";
 import type { ServiceRecords } from "./service-record";
 
@@ -16,8 +16,10 @@ import type { ServiceRecords } from "./service-record";
 const stuckPatience = 45_000;
 /** Milliseconds after which pods are looked at again without news: for deadlines, and for nodes that went. */
 const interval = 2_000;
-/** Milliseconds between two looks whether the nodes of pods that are not proven are still there. */
+/** Milliseconds between two looks whether the nodes of the pods are still there. */
 const nodeInterval = 10_000;
+/** How many pods may be taken away through no fault of their own before a person should know why the gate fails. */
+const mostReplaced = 3;
 
 export interface ProvingRequest extends Watch {
   readonly release: string;
@@ -55,21 +57,31 @@ interface Seen {
  */
 export async function untilProven(records: ServiceRecords, request: ProvingRequest): Promise<void> {
   const { cluster, service } = records;
-  const { release, deployment, count, timeout, warn, signal } = request;
+  const { release, deployment, count, timeout, signal } = request;
   const progress = onlyNews(request.progress);
   const pods = new ReleasePods(cluster, service, release, (problem) => progress(problem));
   const started = performance.now();
   const stuckSince = new Map<string, number>();
-  const told = new Set<string>();
+  const told = new Notices(request.warn);
   let lookedForNodes = performance.now();
+  let nodeNotes: ReadonlyMap<string, string> = new Map();
   try {
     await pods.start();
     for (;;) {
       signal.throwIfAborted();
       const change = pods.next;
-      const seen = pods.of(deployment).map((pod) => ({ pod, id: pods.idOf(pod, service), standing: standingOf(pod) }));
+      const all = pods.of(deployment).map((pod) => {
+        const standing = standingOf(pod);
+        const note = nodeNotes.get(pod.metadata?.name ?? "");
+        const detail = [standing.detail, note].filter(Boolean).join("; ");
+        return { pod, id: pods.idOf(pod, service), standing: { ...standing, detail } };
+      });
+      const replaced = all.filter(({ standing }) => standing.fault?.kind === "replaced");
+      const seen = all.filter((one) => !replaced.includes(one));
+      await tellReplaced(all, told);
       const wanted = seen.filter(({ standing }) => standing.phase !== "draining");
       const faulty = wanted.filter((one) => isFaulty(one, stuckSince));
+      if (replaced.length >= mostReplaced) faulty.push(...replaced);
       if (faulty.length > 0) throw new UnhealthyError("", await evidence(records, faulty));
       const settled = wanted.length === count && wanted.every(({ standing }) => standing.phase === "proven");
       if (settled && seen.length === count) {
@@ -77,15 +89,17 @@ export async function untilProven(records: ServiceRecords, request: ProvingReque
         return;
       }
       progress(summaryOf(seen, count));
-      await tellShortage(records, request, wanted, told, warn);
+      await tellShortage(records, request, wanted, told);
       if (performance.now() - started >= timeout) {
-        const late = seen.filter(({ standing }) => standing.phase !== "proven");
+        const late = all.filter(({ standing }) => standing.phase !== "proven");
         const message = `${count} ${count === 1 ? "instance" : "instances"} of ${release} were not proven within ${formatDuration(timeout)}: ${summaryOf(seen, count)}`;
-        throw new UnhealthyError([message, ...told].join("; "), await evidence(records, late));
+        throw new UnhealthyError([message, ...told.texts].join("; "), await evidence(records, late));
       }
       if (performance.now() - lookedForNodes >= nodeInterval) {
         lookedForNodes = performance.now();
-        await removeLost(records, seen, progress);
+        const holdsWork = (pod: V1Pod) =>
+          standingOf(pod).phase === "proven" || pod.metadata?.deletionTimestamp !== undefined;
+        nodeNotes = await removeLostPods(cluster, { pods: seen, holdsWork, progress });
       }
       await pause(interval, AbortSignal.any([signal, change]));
     }
@@ -133,18 +147,27 @@ function evidence({ cluster }: ServiceRecords, seen: readonly Seen[]): Promise<r
   return Promise.all(seen.map(({ pod, id, standing }) => evidenceOf(cluster, pod, id, standing)));
 }
 
+/** Says once of each pod that was taken away that another one is waited for. */
+async function tellReplaced(seen: readonly Seen[], told: Notices): Promise<void> {
+  for (const { pod, id, standing } of seen) {
+    const why = standing.fault?.kind === "replaced" ? standing.fault.reason : disruptionOf(pod);
+    if (why === null || standing.fault?.kind === "certain") continue;
+    await told.once(
+      pod.metadata?.uid ?? "",
+      () => `${id} was taken away (${why}): another one in its place is waited for`,
+    );
+  }
+}
+
 /** Says at once what is missing when there is no node for the new pods: an autoscaler may still bring it. */
 async function tellShortage(
   { cluster }: ServiceRecords,
   { settings }: ProvingRequest,
   wanted: readonly Seen[],
-  told: Set<string>,
-  warn: (message: string) => void,
+  told: Notices,
 ): Promise<void> {
   const waiting = wanted.filter(({ pod }) => unschedulable(pod) !== null);
-  if (waiting.length === 0 || told.size > 0) return;
-  told.add(await shortageOf(cluster, settings, waiting));
-  for (const text of told) warn(text);
+  if (waiting.length > 0) await told.once("shortage", () => shortageOf(cluster, settings, waiting));
 }
 
 /** What pods lack for which there is no node. */
@@ -167,28 +190,22 @@ export async function shortageOf(
   }
 }
 
-/** Pods whose node is gone are lost, whatever their last status says; their Deployment then makes others. */
-export async function removeLost(
-  { cluster }: { readonly cluster: Cluster },
-  seen: readonly { readonly pod: V1Pod; readonly id: string }[],
-  progress: (message: string) => void,
-): Promise<void> {
-  const nodes = new Set(seen.flatMap(({ pod }) => pod.spec?.nodeName ?? []));
-  const gone = new Set<string>();
-  await Promise.all(
-    [...nodes].map(async (name) => {
-      const there = await nodeExists(cluster, name).catch((error) => {
-        if (statusOf(error) === 403) return true;
-        throw error;
-      });
-      if (!there) gone.add(name);
-    }),
-  );
-  for (const { pod, id } of seen) {
-    const { name, uid } = pod.metadata ?? {};
-    if (name === undefined || uid === undefined || !gone.has(pod.spec?.nodeName ?? "")) continue;
-    progress(`${id} is lost with its node ${pod.spec?.nodeName}`);
-    await removeLostPod(cluster, name, uid);
+/** What a person is told while a gate waits, once each, and again when it fails. */
+class Notices {
+  readonly #told = new Map<string, string>();
+
+  constructor(private readonly warn: (message: string) => void) {}
+
+  get texts(): readonly string[] {
+    return [...this.#told.values()];
+  }
+
+  /** Tells a text unless one was told for the same key. */
+  async once(key: string, text: () => string | Promise<string>): Promise<void> {
+    if (this.#told.has(key)) return;
+    const told = await text();
+    this.#told.set(key, told);
+    this.warn(told);
   }
 }
 

@@ -28,7 +28,7 @@ async function removeWhere(
   isMeant: (release: string) => boolean,
   context: Omit<DrainRequest, "release">,
 ): Promise<void> {
-  const { apps, core, namespace } = records.cluster;
+  const { apps, core, policy, namespace } = records.cluster;
   const labelSelector = `${selectorOf(labelsOf(records.service, "instance"))},${releaseLabel}`;
   const { items } = await apps.listNamespacedDeployment({ namespace, labelSelector });
   const { release: serving } = await records.target();
@@ -40,6 +40,7 @@ async function removeWhere(
     await drainRelease(records, { ...context, release });
     await context.assertEngine();
     await orNull(apps.deleteNamespacedDeployment({ name, namespace, propagationPolicy: "Foreground" }));
+    await orNull(policy.deleteNamespacedPodDisruptionBudget({ name, namespace }));
     await orNull(core.deleteNamespacedConfigMap({ name, namespace }));
     await orNull(core.deleteNamespacedSecret({ name, namespace }));
   }

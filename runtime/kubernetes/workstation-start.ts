@@ -5,8 +5,11 @@ import { formatDuration } from "../format";
 import type { Watch } from "../waiting";
 import { DeploymentPods } from "./deployment-pods";
 import { evidenceOf } from "./evidence";
+import { orNull, statusOf } from "./failure";
+import { removeLostPods } from "./lost-pods";
+import { selectorOf } from "./names";
 import { type PodStanding, standingOf, unschedulable } from "./pod-phase";
-import { evidenceText, isFaulty, removeLost, shortageOf } from "./proving";
+import { evidenceText, isFaulty, shortageOf } from "./proving";
 import { WorkstationStatusWatch } from "./told-by-agent";
 import type { WorkstationRecords } from "./workstation-record";
 
@@ -80,13 +83,29 @@ export async function untilWorkstationRuns(records: WorkstationRecords, start: W
       }
       if (performance.now() - lookedForNodes >= nodeInterval) {
         lookedForNodes = performance.now();
-        await removeLost(records, all, progress);
+        await removeLostPods(records.cluster, { pods: all, holdsWork: () => true, progress });
       }
       await pause(interval, AbortSignal.any([signal, ...changes]));
     }
   } finally {
     pods.close();
     agent.close();
+  }
+}
+
+/** Ends pods that have failed for good, as their agent noted: what was wrong may have been mended, and another pod tries it. */
+export async function endFailedPods({ cluster, labels }: WorkstationRecords): Promise<void> {
+  const { core, namespace } = cluster;
+  const { items } = await core.listNamespacedPod({ namespace, labelSelector: selectorOf(labels) });
+  for (const pod of items) {
+    const { name = "", uid = "" } = pod.metadata ?? {};
+    if (standingOf(pod).fault?.kind !== "certain") continue;
+    try {
+      await orNull(core.deleteNamespacedPod({ name, namespace, body: { preconditions: { uid } } }));
+    } catch (error) {
+      // Another of its name, which nobody asked to end.
+      if (statusOf(error) !== 409) throw error;
+    }
   }
 }
 

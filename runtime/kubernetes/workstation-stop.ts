@@ -3,7 +3,7 @@ import { formatDuration } from "../format";
 import type { Watch } from "../waiting";
 import { DeploymentPods } from "./deployment-pods";
 import { scale } from "./deployments";
-import { removeLost } from "./proving";
+import { removeLostPods } from "./lost-pods";
 import { WorkstationStatusWatch } from "./told-by-agent";
 import type { WorkstationRecords } from "./workstation-record";
 
@@ -48,7 +48,7 @@ export async function stopWorkstation(
       }
       if (performance.now() - lookedForNodes >= nodeInterval) {
         lookedForNodes = performance.now();
-        await removeLost(records, all, progress);
+        await removeLostPods(records.cluster, { pods: all, holdsWork: () => true, progress });
       }
       await pause(interval, AbortSignal.any([signal, ...changes]));
     }

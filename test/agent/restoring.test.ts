@@ -126,6 +126,16 @@ describe("a restore that cannot succeed ends the agent with the reason, where", 
     expect(readlinkSync(join(pod.environment, environment.layout.models))).toBe(models);
   });
 
+  it("the pod may use less of its node's disk than the environment takes", async () => {
+    await makePod(snapshot, { storage: 5_000 });
+
+    const { phase, reason } = await fault(pod.startAgent());
+
+    expect(phase).toBe("restoring");
+    expect(reason).toMatch(/the environment's files take .* and pod\.storage gives the pod 4\.9 KiB/);
+    expect(readdirSync(pod.environment)).toEqual([]);
+  });
+
   it("the node is of another kind than the snapshot", async () => {
     const platform = { ...plainHead.platform, arch: "riscv64" };
     await makePod(writeManifest(join(folder, "other-kind"), [{ ...plainHead, platform }]));

@@ -1,6 +1,6 @@
 import type { V1ContainerStatus, V1Pod } from "@kubernetes/client-node";
 import { describe, expect, test } from "vitest";
-import { standingOf, unschedulable } from "../../runtime/kubernetes/pod-phase";
+import { disruptionOf, standingOf, unschedulable } from "../../runtime/kubernetes/pod-phase";
 
 interface Given {
   readonly agent?: Partial<V1ContainerStatus>;
@@ -63,11 +63,19 @@ describe("a pod's status tells the phase of its instance", () => {
 });
 
 describe("a pod's status tells what waiting will not mend", () => {
-  test("an evicted pod, with the kubelet's reason", () => {
-    const status = { phase: "Failed", reason: "Evicted", message: "The node was low on resource: memory." };
-    const { phase, fault } = standingOf(pod({ node: "n", status }));
-    expect(phase).toBe("failed");
-    expect(fault).toMatchObject({ kind: "certain", reason: expect.stringContaining("Evicted: The node was low") });
+  test("a pod that was evicted for using more than it may, with the kubelet's reason", () => {
+    for (const message of [
+      "Pod ephemeral local storage usage exceeds the total limit of containers 100Mi. ",
+      'Container comfyui exceeded its local ephemeral storage limit "100Mi". ',
+      'Usage of EmptyDir volume "launcher" exceeds the limit "64Mi". ',
+    ]) {
+      const { phase, fault } = standingOf(pod({ node: "n", status: { phase: "Failed", reason: "Evicted", message } }));
+      expect(phase).toBe("failed");
+      expect(fault).toMatchObject({
+        kind: "certain",
+        reason: `the pod has ended (Evicted: ${message.trim()})`,
+      });
+    }
   });
 
   test("an image that cannot be pulled, which may still come", () => {
@@ -106,5 +114,31 @@ describe("a pod's status tells what waiting will not mend", () => {
   test("an agent that ended in another way is no fault: the kubelet starts it again", () => {
     const lastState = { terminated: { exitCode: 137, reason: "OOMKilled" } };
     expect(standingOf(pod({ node: "n", agent: { ...running, lastState } })).fault).toBeNull();
+  });
+});
+
+describe("a pod that the cluster takes away through no fault of its own is replaced", () => {
+  const disruption = (reason: string) => [{ type: "DisruptionTarget", status: "True", reason }];
+
+  test("by the kubelet of a node in need, which is no fault of the release", () => {
+    const status = { phase: "Failed", reason: "Evicted", message: "The node was low on resource: memory." };
+    expect(standingOf(pod({ node: "n", status })).fault).toMatchObject({
+      kind: "replaced",
+      reason: expect.stringContaining("Evicted: The node was low on resource: memory."),
+    });
+  });
+
+  test("by an eviction, a taint or a preemption, which its text tells while it goes", () => {
+    const evicted = pod({ node: "n", deleted: true, conditions: disruption("EvictionByEvictionAPI") });
+    expect(standingOf(evicted)).toEqual({
+      phase: "draining",
+      detail: "evicted from its node through the API; it finishes its work",
+      fault: null,
+    });
+    expect(disruptionOf(evicted)).toBe("evicted from its node through the API");
+    expect(disruptionOf(pod({ node: "n", deleted: true, conditions: disruption("SomethingNew") }))).toBe(
+      "SomethingNew",
+    );
+    expect(disruptionOf(pod({ node: "n", deleted: true }))).toBeNull();
   });
 });

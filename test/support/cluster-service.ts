@@ -3,6 +3,7 @@ import type { V1Deployment, V1Pod } from "@kubernetes/client-node";
 import { defaultLayout } from "../../runtime/environment";
 import { type Cluster, connectCluster, ServiceRecords, standingOf } from "../../runtime/kubernetes";
 import { pack } from "../../runtime/snapshot";
+import { waitFor } from "../../runtime/waiting";
 import { images, openCluster, type TestCluster } from "./cluster";
 import { useKubernetesPlugin } from "./kubernetes-plugin-path";
 import { PulumiProject, quickHealth } from "./pulumi-project";
@@ -26,6 +27,13 @@ export interface ServiceDeclaration {
   readonly name: string;
   readonly count: number;
   readonly [argument: string]: unknown;
+}
+
+/** An instance as the API server tells of it. */
+export interface SeenInstance {
+  readonly pod: V1Pod;
+  readonly release: string;
+  readonly phase: string;
 }
 
 /** GPUs that the nodes of these tests have together, unless a test says otherwise. */
@@ -111,6 +119,63 @@ export class ClusterServices implements AsyncDisposable {
     });
   }
 
+  /**
+   * Changes a byte in a pack that the store got with the snapshot that was published last, as a failing disk does. What is returned
+   * changes it back.
+   */
+  async damage(packsBefore: readonly string[]): Promise<() => Promise<void>> {
+    const { client, bucket: Bucket } = this.s3;
+    const Key = (await this.packs()).find((pack) => !packsBefore.includes(pack));
+    if (Key === undefined) throw new Error("the last snapshot added no pack to the store");
+    const { Body } = await client.getObject({ Bucket, Key });
+    const whole = Buffer.from((await Body?.transformToByteArray()) ?? []);
+    const damaged = Buffer.from(whole);
+    const at = Math.floor(damaged.length / 2);
+    damaged[at] = (damaged[at] ?? 0) ^ 1;
+    await client.putObject({ Bucket, Key, Body: damaged });
+    return async () => {
+      await client.putObject({ Bucket, Key, Body: whole });
+    };
+  }
+
+  /** Keys of the store's packs in its bucket. */
+  async packs(): Promise<readonly string[]> {
+    const { Contents = [] } = await this.s3.client.listObjectsV2({
+      Bucket: this.s3.bucket,
+      Prefix: "snapshots/packs/",
+    });
+    return Contents.map(({ Key = "" }) => Key);
+  }
+
+  /** Asks for a pod's eviction, as `kubectl drain` does. @throws where the API server refuses it */
+  async evict(pod: string): Promise<void> {
+    const { core, namespace } = this.cluster;
+    const metadata = { name: pod, namespace };
+    await core.createNamespacedPodEviction({
+      name: pod,
+      namespace,
+      body: { apiVersion: "policy/v1", kind: "Eviction", metadata },
+    });
+  }
+
+  /** Waits until the service's instances are as wanted. */
+  async instancesThat(
+    what: string,
+    areWanted: (instances: readonly SeenInstance[]) => boolean,
+    deadline = 60_000,
+  ): Promise<readonly SeenInstance[]> {
+    let seen: readonly SeenInstance[] = [];
+    return waitFor({
+      what: `instances ${what}`,
+      deadline,
+      look: async () => {
+        seen = await this.instances();
+        return areWanted(seen) ? seen : undefined;
+      },
+      seen: () => seen.map(({ pod, phase }) => `${pod.metadata?.name} ${phase}`).join(", ") || "none",
+    });
+  }
+
   /** Publishes another version of plugins, and runs `pulumi up` with the same services. */
   async rotate(plugins: Readonly<Record<string, PluginSource>>): Promise<Run> {
     this.project.writePlugins(plugins);
@@ -131,9 +196,7 @@ export class ClusterServices implements AsyncDisposable {
   }
 
   /** The pods of a service's releases, with what they are at. */
-  async instances(
-    service = "studio",
-  ): Promise<readonly { readonly pod: V1Pod; readonly release: string; readonly phase: string }[]> {
+  async instances(service = "studio"): Promise<readonly SeenInstance[]> {
     const { namespace, core } = this.cluster;
     const labelSelector = `app.kubernetes.io/instance=${service},app.kubernetes.io/component=instance`;
     const { items } = await core.listNamespacedPod({ namespace, labelSelector });
@@ -170,8 +233,16 @@ export class ClusterServices implements AsyncDisposable {
     return names.sort();
   }
 
+  /** What a test left running has nothing to finish. */
+  private async endPods(): Promise<void> {
+    const { namespace, core, apps } = this.cluster;
+    await apps.deleteCollectionNamespacedDeployment({ namespace });
+    await core.deleteCollectionNamespacedPod({ namespace, gracePeriodSeconds: 0 });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.project[Symbol.asyncDispose]();
+    await this.endPods();
     await this.cluster.close();
     await this.s3.stop();
   }

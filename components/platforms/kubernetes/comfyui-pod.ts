@@ -79,7 +79,8 @@ export function comfyuiPod(declaration: ComfyUIPod) {
         ],
         // As long as a restore takes: whoever waits for the pod ends it.
         startupProbe: { ...probe("/started"), periodSeconds: 1, failureThreshold: 86_400 },
-        readinessProbe: { ...probe("/ready"), periodSeconds: 1, failureThreshold: 2 },
+        // An agent that is started again is silent for a few seconds, and says nothing of ComfyUI by that.
+        readinessProbe: { ...probe("/ready"), periodSeconds: 1, failureThreshold: 5 },
         resources: { requests: { cpu: "100m", memory: "256Mi" } },
         securityContext: { ...restricted, readOnlyRootFilesystem: true },
         terminationMessagePolicy: "FallbackToLogsOnError",

@@ -114,14 +114,15 @@ export function gateway({ name, namespace, image, programs, args, opts }: Gatewa
     },
     opts,
   );
-  new (k8s().policy.v1.PodDisruptionBudget)(
+  const budget = new (k8s().policy.v1.PodDisruptionBudget)(
     `${name}-gateway`,
     { metadata: meta(plugin.noWait, name), spec: { maxUnavailable: 1, selector: { matchLabels: labels } } },
     opts,
   );
+  const own: pulumi.Resource[] = [deployment, address, budget];
   if (ingress !== undefined) {
     const { host, className, tlsSecret, annotations } = ingress;
-    new (k8s().networking.v1.Ingress)(
+    const front = new (k8s().networking.v1.Ingress)(
       `${name}-gateway`,
       {
         metadata: meta({ ...plugin.noWait, ...annotations }, name),
@@ -140,11 +141,12 @@ export function gateway({ name, namespace, image, programs, args, opts }: Gatewa
       },
       { ...opts, dependsOn: [address] },
     );
+    own.push(front);
   }
   // Where a person outside reaches it is the load balancer's or the ingress controller's to say.
   const inside = `http://${name}.${namespace}.svc${port === 80 ? "" : `:${port}`}`;
   const url = ingress === undefined ? inside : `https://${ingress.host}`;
-  return { url: sdk.output(url), resources: [deployment, address] };
+  return { url: sdk.output(url), resources: own };
 }
 
 function settingsText(args: GatewayArgs): pulumi.Output<string> {

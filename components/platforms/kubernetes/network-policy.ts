@@ -15,8 +15,8 @@ const egress = [
  * Only the gateway reaches instances; the kubelet's probes come from the node, which policies do not hold back. Instances reach what they
  * like, but for a node's credentials.
  */
-export function instancePolicy(name: string, namespace: string, opts: pulumi.CustomResourceOptions): void {
-  new (k8s().networking.v1.NetworkPolicy)(
+export function instancePolicy(name: string, namespace: string, opts: pulumi.CustomResourceOptions): pulumi.Resource {
+  return new (k8s().networking.v1.NetworkPolicy)(
     `${name}-instance`,
     {
       metadata: metadata(objectNames(name).instancePolicy, name, namespace, "instance", { annotations: plugin.noWait }),

@@ -30,7 +30,7 @@ export function kubernetesService(
   const image = args.pod?.agentImage ?? platform.pod?.agentImage ?? defaultAgentImage;
   const { programs } = claim;
   const front = gateway({ name, namespace, image, programs, args: args.gateway ?? {}, opts: native });
-  instancePolicy(name, namespace, native);
+  const policy = instancePolicy(name, namespace, native);
   const release = new ClusterRelease(
     name,
     { ...place, ...releaseInputs(args, platform), owner: owner() },
@@ -55,7 +55,9 @@ export function kubernetesService(
     },
     { ...rotating, dependsOn: [deployment, ...front.resources] },
   );
-  new ClusterTrafficSwitch(name, { ...common, owner: owner() }, { ...child, dependsOn: [gate, ...front.resources] });
+  // Deleted first: when it refuses, nothing goes that another stack has taken over.
+  const after = [gate, ...front.resources, policy];
+  new ClusterTrafficSwitch(name, { ...common, owner: owner() }, { ...child, dependsOn: after });
   return { url: front.url, release: release.id };
 }
 

@@ -25,7 +25,14 @@ export const podSchema = z.object({
       phase: z.string().default(""),
       podIP: z.string().default(""),
       conditions: z
-        .array(z.object({ type: z.string(), status: z.string(), lastTransitionTime: time.nullish() }))
+        .array(
+          z.object({
+            type: z.string(),
+            status: z.string(),
+            reason: z.string().default(""),
+            lastTransitionTime: time.nullish(),
+          }),
+        )
         .default([]),
       containerStatuses: z
         .array(
@@ -51,13 +58,13 @@ export interface PodInstance extends TargetInstance {
 
 /**
  * The instance in a pod; null while there is none that a gateway could have to do with: before its ComfyUI was proven for the
- * first time, and after this start of ComfyUI has ended.
+ * first time, after this start of ComfyUI has ended, and when the cluster has given it up with its node.
  */
 export function instanceOfPod(pod: Pod, service: string, draining: ReadonlySet<string>): PodInstance | null {
   const { metadata, status } = pod;
   const release = metadata.labels[releaseLabel];
   if (release === undefined || status.podIP === "" || ["Failed", "Succeeded"].includes(status.phase)) return null;
-  if (!isOfRelease(pod, `${service}-${release}`)) return null;
+  if (!isOfRelease(pod, `${service}-${release}`) || isGivenUp(pod)) return null;
   const comfyui = status.containerStatuses.find(({ name }) => name === "comfyui");
   // What is not running has lost its queue, and will be another instance when it runs again.
   if (comfyui?.state.running === undefined) return null;
@@ -79,6 +86,21 @@ export function instanceOfPod(pod: Pod, service: string, draining: ReadonlySet<s
     address: host,
     deletionCost: metadata.annotations["controller.kubernetes.io/pod-deletion-cost"],
   };
+}
+
+/**
+ * Whether the cluster has given a pod up because its node does not answer. Its object then stays until somebody removes it or the node.
+ * A taint alone evicts pods of nodes that live, too: but only the node's controller, which has no kubelet to ask, takes Ready from a pod
+ * and leaves it ContainersReady. What still answers is not lost: `LostPrompts` asks it.
+ */
+function isGivenUp({ metadata, status }: Pod): boolean {
+  const { conditions } = status;
+  const is = (type: string, value: string) => conditions.some((one) => one.type === type && one.status === value);
+  const evicted = conditions.some(
+    ({ type, status: value, reason }) =>
+      type === "DisruptionTarget" && value === "True" && reason === "DeletionByTaintManager",
+  );
+  return metadata.deletionTimestamp !== undefined && evicted && is("Ready", "False") && is("ContainersReady", "True");
 }
 
 /** Anybody can put labels on a pod; a Deployment's pods belong to a ReplicaSet that bears its name. */

@@ -63,3 +63,25 @@ test.each([
 ])("a pod that %s is no instance", (_, given) => {
   expect(instanceOfPod(given, "studio", none)).toBeNull();
 });
+
+/** As the cluster leaves a pod that a taint evicts: of a node that does not answer, nobody but its controller says anything. */
+const evicted = (ready: string, containersReady: string) =>
+  pod({
+    metadata: { deletionTimestamp: started },
+    status: {
+      conditions: [
+        { type: "DisruptionTarget", status: "True", reason: "DeletionByTaintManager" },
+        { type: "Ready", status: ready, lastTransitionTime: "2026-01-01T00:03:00Z" },
+        { type: "ContainersReady", status: containersReady },
+      ],
+    },
+  });
+
+test("a pod that the cluster has given up with its node is no instance any more", () => {
+  expect(instanceOfPod(evicted("False", "True"), "studio", none)).toBeNull();
+});
+
+test("a pod that a taint takes off a node that lives drains, whether it is Ready or not", () => {
+  expect(instanceOfPod(evicted("True", "True"), "studio", none)?.state).toBe("draining");
+  expect(instanceOfPod(evicted("False", "False"), "studio", none)?.state).toBe("draining");
+});

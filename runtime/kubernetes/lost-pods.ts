@@ -1,0 +1,95 @@
+import type { V1Pod } from "@kubernetes/client-node";
+import type { Cluster } from "./connection";
+import { orNull, statusOf } from "./failure";
+
+/** Milliseconds for which a node may not answer before pods that have nothing to lose there are made anew elsewhere. */
+const nodePatience = 60_000;
+
+interface NodeStanding {
+  readonly exists: boolean;
+  /** Since when it has not been ready; null while it is. */
+  readonly silentSince: Date | null;
+}
+
+export interface LostPodsRequest {
+  readonly pods: readonly { readonly pod: V1Pod; readonly id: string }[];
+  /** Whether a pod may hold what its clients wait for: the cluster then has to give it up before it is removed. */
+  readonly holdsWork: (pod: V1Pod) => boolean;
+  readonly progress: (message: string) => void;
+}
+
+/**
+ * Removes the pods that nobody is left to end: of a node that is gone, and of one that has not been ready for so long that the cluster has
+ * given the pod up (its toleration of `node.kubernetes.io/unreachable`, five minutes unless the pod says otherwise), or for a minute
+ * where the pod holds no work. Their Deployment then makes others. Should the node come back, its kubelet ends what it finds.
+ *
+ * @returns by pod's name, what a person should know of those that are waited for
+ */
+export async function removeLostPods(
+  cluster: Cluster,
+  { pods, holdsWork, progress }: LostPodsRequest,
+): Promise<ReadonlyMap<string, string>> {
+  const names = new Set(pods.flatMap(({ pod }) => pod.spec?.nodeName ?? []));
+  const standings = new Map<string, NodeStanding>();
+  await Promise.all([...names].map(async (name) => standings.set(name, await standingOfNode(cluster, name))));
+  const waitedFor = new Map<string, string>();
+  for (const { pod, id } of pods) {
+    const { name, uid } = pod.metadata ?? {};
+    const { nodeName } = pod.spec ?? {};
+    const node = standings.get(nodeName ?? "");
+    if (name === undefined || uid === undefined || node === undefined) continue;
+    if (!node.exists) {
+      progress(`${id} is lost with its node ${nodeName}`);
+      await removePod(cluster, name, uid);
+      continue;
+    }
+    const { silentSince } = node;
+    if (silentSince === null) continue;
+    const since = `its node ${nodeName} has not been ready since ${silentSince.toISOString()}`;
+    const givenUp = givenUpAt(pod);
+    const idle = !holdsWork(pod) && Date.now() - silentSince.getTime() >= nodePatience;
+    if (givenUp || idle) {
+      progress(`${id} is given up: ${since}`);
+      await removePod(cluster, name, uid);
+    } else {
+      waitedFor.set(name, since);
+    }
+  }
+  return waitedFor;
+}
+
+/** Whether the cluster has given a pod up because of its node: told to go, with nobody who could do it. */
+function givenUpAt({ metadata, status }: V1Pod): boolean {
+  if (metadata?.deletionTimestamp === undefined) return false;
+  const reasons = ["DeletionByTaintManager", "DeletionByPodGC"];
+  return (
+    status?.conditions?.some(
+      ({ type, status: is, reason }) => type === "DisruptionTarget" && is === "True" && reasons.includes(reason ?? ""),
+    ) ?? false
+  );
+}
+
+async function standingOfNode({ core }: Cluster, name: string): Promise<NodeStanding> {
+  try {
+    const node = await orNull(core.readNode({ name }));
+    if (node === null) return { exists: false, silentSince: null };
+    const ready = node.status?.conditions?.find(({ type }) => type === "Ready");
+    const silent = ready !== undefined && ready.status !== "True";
+    return { exists: true, silentSince: silent ? new Date(ready.lastTransitionTime ?? Date.now()) : null };
+  } catch (error) {
+    // Nodes are often not a deployer's to see; the cluster's own controllers then have the last word.
+    if (statusOf(error) === 403) return { exists: true, silentSince: null };
+    throw error;
+  }
+}
+
+/** Another pod of the same name is not touched. */
+async function removePod({ core, namespace }: Cluster, name: string, uid: string): Promise<void> {
+  try {
+    await orNull(
+      core.deleteNamespacedPod({ name, namespace, body: { gracePeriodSeconds: 0, preconditions: { uid } } }),
+    );
+  } catch (error) {
+    if (statusOf(error) !== 409) throw error;
+  }
+}
