@@ -74,11 +74,6 @@ function givenUpAt({ metadata, status }: V1Pod): boolean {
   );
 }
 
-/** Whether a node is there, as far as one may look. */
-export async function nodeExists(cluster: Cluster, name: string): Promise<boolean> {
-  return (await standingOfNode(cluster, name)).exists;
-}
-
 async function standingOfNode({ core }: Cluster, name: string): Promise<NodeStanding> {
   try {
     const node = await orNull(core.readNode({ name }));

@@ -56,14 +56,14 @@ export async function removeJob(
   });
 }
 
-/** Pods whose node is gone are ended by nobody. */
-async function removeLost(cluster: Cluster, uid: string, progress: Watch["progress"]): Promise<void> {
+/** Pods that nobody is left to end. What they pack is in the store, or is packed again. */
+async function removeLost(cluster: Cluster, uid: string, progress: (message: string) => void): Promise<void> {
   const { core, namespace } = cluster;
   const labelSelector = `batch.kubernetes.io/controller-uid=${uid}`;
   const { items } = await core.listNamespacedPod({ namespace, labelSelector });
   const going = items.filter(({ metadata }) => metadata?.deletionTimestamp !== undefined);
-  const pods = going.map((pod) => ({ pod, id: pod.metadata?.name ?? "" }));
-  await removeLostPods(cluster, { pods, holdsWork: () => true, progress });
+  const pods = going.map((pod) => ({ pod, id: `pod ${pod.metadata?.name}` }));
+  await removeLostPods(cluster, { pods, holdsWork: () => false, progress });
 }
 
 /** A packing Job that is there, whoever follows it. */

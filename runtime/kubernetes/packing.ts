@@ -7,7 +7,6 @@ import { claimUse, nodeOf, soleHolder } from "./claim-use";
 import type { Cluster } from "./connection";
 import { evidenceOf } from "./evidence";
 import { orNull, reasonOf, statusOf } from "./failure";
-import { nodeExists } from "./lost-pods";
 import { selectorOf } from "./names";
 import {
   objectsRunOf,
@@ -194,7 +193,7 @@ async function isLost(cluster: Cluster, pod: V1Pod | null): Promise<boolean> {
   const node = pod?.spec?.nodeName;
   if (node === undefined) return false;
   try {
-    return !(await nodeExists(cluster, node));
+    return (await orNull(cluster.core.readNode({ name: node }))) === null;
   } catch (error) {
     // Not everybody who deploys may look at nodes, and one that does not answer now is asked again.
     if (statusOf(error) === 403 || statusOf(error) === null) return false;

@@ -23,7 +23,7 @@ import { identify, surveyOf } from "./summary";
 import { PackWorkers } from "./threads/pack-workers";
 import { LazyThreadPool, usualThreads } from "./threads/pool";
 import { ownFolder } from "./travel-rules";
-import { type EnvironmentSummary, type PackedSnapshot, type PackRequest, UnexpectedContentError } from "./types";
+import { type PackedSnapshot, type PackRequest, UnexpectedContentError } from "./types";
 import { manyEntries, type Tree, walk } from "./walk";
 
 /** Times that an environment is packed when a prune keeps marking what the run before had found in the store. */
@@ -125,8 +125,7 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
     );
     await setImmediate();
     // What files hold while their stamps are what they are stays true, whatever changed since.
-    const remarks = saveIndex(index, tree, mode, identified);
-    return { tree, snapshot, summary: survey.summary, remarks };
+    return { tree, snapshot, remarks: saveIndex(index, tree, mode, identified) };
   };
   let early: Prepared | null = null;
   const isUnchanged = async () => {
@@ -152,15 +151,15 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
     await closing; // The manifest takes memory of its own.
     prepared = await prepare(tree);
   }
-  const { expectedId } = request;
-  if (expectedId !== undefined && prepared.summary.id !== expectedId) {
-    await closing;
+  const { head } = prepared.snapshot;
+  const { expectedId = head.summary.id } = request;
+  if (head.summary.id !== expectedId) {
     for (const remark of prepared.remarks) request.progress?.(remark);
-    throw new UnexpectedContentError(expectedId, prepared.summary);
+    await closing;
+    throw new UnexpectedContentError(expectedId, head.summary);
   }
   const { digest, remarks } = await prepared.snapshot.store().finally(() => closing);
   for (const remark of [...prepared.remarks, ...remarks]) request.progress?.(remark);
-  const { head } = prepared.snapshot;
   return {
     reference: formatReference({ store: store.location, digest }),
     digest,
@@ -173,7 +172,6 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
 /** What is known of a tree before it is certain that it stayed as it is. */
 interface Prepared {
   readonly tree: Tree;
-  readonly summary: EnvironmentSummary;
   readonly snapshot: SnapshotToStore;
   readonly remarks: readonly string[];
 }
