@@ -9,7 +9,7 @@ import {
   removeReleasesOf,
   type ServiceRecords,
 } from "../../runtime/kubernetes";
-import { waitFor } from "../../runtime/waiting";
+import { DeadlineError, waitFor } from "../../runtime/waiting";
 import type { Context } from "../context";
 import { ownerSchema } from "../declarations/common";
 import { changed, type ResourceDefinition, unchanged } from "../resource";
@@ -19,6 +19,8 @@ const schema = z.object({ ...clusterServiceShape, owner: ownerSchema, release: z
 
 type Inputs = z.output<typeof schema>;
 
+/** Milliseconds that a Deployment's status may lag behind. */
+const provenDeadline = 15_000;
 /** Milliseconds that a gateway gets to be there and lead: its first image has to be pulled. */
 const gatewayDeadline = 300_000;
 
@@ -71,7 +73,7 @@ async function move(inputs: Inputs, context: Context): Promise<void> {
   if (!sameOwner(claim.owner, owner)) throw new ConflictError(ownedByAnother(service, claim, owner));
   const own = releases.find(({ id }) => id === release);
   if (own === undefined) throw new Error(`the record of service ${service} has no release ${release}`);
-  await demandProven(records, release);
+  await demandProven(records, release, context);
   progress(`moving traffic to ${release}`);
   await assertEngine();
   const { generation } = await records.changeTarget((target) => {
@@ -96,14 +98,29 @@ async function move(inputs: Inputs, context: Context): Promise<void> {
   await removeReleasesOf(records, (other) => !sameOwner(other, owner), context);
 }
 
-/** The last look before traffic moves: what was proven may have gone since. */
-async function demandProven(records: ServiceRecords, release: string): Promise<void> {
-  const deployment = await deploymentOf(records, release);
-  if (deployment !== null && isAvailable(deployment)) return;
-  const { replicas = 0, readyReplicas = 0 } = deployment?.status ?? {};
-  throw new Error(
-    `of the ${replicas} instances of ${release}, ${readyReplicas} are proven: traffic moves only to a release of at least one instance, all proven. Run pulumi up again`,
-  );
+/** The last look before traffic moves: what was proven may have gone since. A Deployment's status may lag behind its pods. */
+async function demandProven(records: ServiceRecords, release: string, { progress, signal }: Context): Promise<void> {
+  let seen = "";
+  try {
+    await waitFor({
+      what: `the Deployment of ${release} to say that all its instances are ready`,
+      deadline: provenDeadline,
+      interval: 500,
+      progress,
+      signal,
+      seen: () => seen,
+      look: async () => {
+        const deployment = await deploymentOf(records, release);
+        const { replicas = 0, readyReplicas = 0 } = deployment?.status ?? {};
+        seen = `of ${replicas} instances, ${readyReplicas} are proven`;
+        return deployment !== null && isAvailable(deployment) ? true : undefined;
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof DeadlineError)) throw error;
+    const rule = "traffic moves only to a release of at least one instance, all proven";
+    throw new Error(`${release}: ${seen}; ${rule}. Run pulumi up again`, { cause: error });
+  }
 }
 
 async function untilApplied(records: ServiceRecords, generation: number, { progress, signal }: Context): Promise<void> {
