@@ -82,7 +82,8 @@ export class ClusterRelease extends ComfyUIResource {
   declare readonly environmentVariables: pulumi.Output<Readonly<Record<string, string>>>;
   constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
     const outputs = ["revision", "settings", "instance", "programs", "grace"];
-    super("ClusterRelease", name, { environmentVariables: {}, ...inputs }, outputs, {
+    const { environmentVariables = {}, ...rest } = inputs;
+    super("ClusterRelease", name, { ...rest, environmentVariables }, outputs, {
       ...opts,
       additionalSecretOutputs: ["environmentVariables", "kubeconfig"],
     });
