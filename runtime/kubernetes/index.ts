@@ -5,6 +5,7 @@ export { orNull, reasonOf, statusOf } from "./failure";
 export { GatewayStatusWatch } from "./gateway-status";
 export { reachCluster, settingProblems } from "./look";
 export { annotationsOf, labelsOf, objectNames, ownerAnnotation, releaseLabel, selectorOf } from "./names";
+export { type PodStanding, standingOf } from "./pod-phase";
 export { programHash, provideProgram, removePrograms } from "./program";
 export { UnhealthyError, untilProven } from "./proving";
 export { isAvailable } from "./release-pods";

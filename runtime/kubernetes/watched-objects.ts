@@ -93,7 +93,9 @@ export class WatchedObjects {
         const cause = error instanceof ResumableError ? error.cause : error;
         // 410: what came since is forgotten. Whatever else is refused may be understood after a new look.
         if (cause instanceof ApiError) version = null;
-        if (!(cause instanceof ApiError && cause.status === 410)) {
+        if (cause instanceof ApiError && cause.status === 410) {
+          this.options.log(`${this.options.path} is listed anew: what changed since the last look is forgotten`);
+        } else {
           this.report(cause as Error);
           await this.rest(pause * (0.75 + Math.random() / 2));
           pause = Math.min(pause * 2, pauses.last);

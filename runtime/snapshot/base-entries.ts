@@ -4,13 +4,14 @@ import type { ObjectStore } from "../store";
 import { hashOf, replaceFile } from "./cache-files";
 import { DigestTable, digestSize } from "./digest-table";
 import { type EntryView, viewOf } from "./entry-view";
+import { freeMemory } from "./free-memory";
 import { ManifestReading } from "./manifest-reading";
 import type { FrameRecord, PackRecord } from "./manifest-records";
 import type { PackedEntries } from "./packed-entries";
 import { compareBytes } from "./paths";
 
 /** Grows whenever an older file would be read wrongly. */
-const format = 1;
+const format = 2;
 
 /** Which manifest it is, and what it lists in the store. */
 export interface BaseHead {
@@ -95,11 +96,7 @@ export class BaseEntries {
 
   /** Keeps it for the next pack. Throws where that cannot be written. */
   keep(file: string): void {
-    const { pieces, ...sizes } = this.#columns.encode();
-    const head = Buffer.from(JSON.stringify({ ...this.#head, ...sizes }));
-    const body = [head, ...pieces];
-    const first = { format, sha256: hashOf(body), head: head.length };
-    replaceFile(file, [Buffer.from(`${JSON.stringify(first)}\n`), ...body]);
+    writeColumns(file, this.#head, this.#columns.encode());
   }
 
   /** What a file holds, where that is the manifest with this digest in this store. */
@@ -136,13 +133,79 @@ export class BaseEntries {
   }
 }
 
+/** What was packed, as the base of later manifests: kept from where it lies, since it is as much as the tree itself. */
+export class PackedBase {
+  readonly #head: BaseHead;
+  readonly #frames: readonly FrameRecord[];
+  readonly #entries: PackedEntries;
+
+  /** `frames`: of a manifest without a base that says all of the entries. */
+  constructor(head: BaseHead, frames: readonly FrameRecord[], entries: PackedEntries) {
+    this.#head = head;
+    this.#frames = frames;
+    this.#entries = entries;
+  }
+
+  get digest(): string {
+    return this.#head.digest;
+  }
+
+  /** As {@link BaseEntries.keep} does. */
+  keep(file: string): void {
+    const entries = this.#entries;
+    const rows = entries.count;
+    const kinds = new Uint16Array(rows);
+    const sizes = new Float64Array(rows);
+    const mtimes = new BigInt64Array(rows);
+    const digests = Buffer.allocUnsafeSlow(rows * digestSize);
+    const extras: [row: number, extra: string][] = [];
+    for (let row = 0; row < rows; row++) {
+      const view = entries.at(row);
+      kinds[row] = view.kind;
+      sizes[row] = view.size;
+      mtimes[row] = view.mtime;
+      view.digests.copy(digests, row * digestSize, view.digestAt, view.digestAt + digestSize);
+      if (view.extra !== "") extras.push([row, view.extra]);
+    }
+    const framePacks = Uint32Array.from(this.#frames, ({ pack }) => pack);
+    const frameOffsets = Float64Array.from(this.#frames, ({ offset }) => offset);
+    const columns = { kinds, sizes, mtimes, digests, extras, framePacks, frameOffsets, paths: entries.text };
+    writeColumns(file, this.#head, columns);
+    for (const memory of [kinds, sizes, mtimes, digests]) freeMemory(memory);
+  }
+}
+
+/** Columns as a file has them. */
+interface EncodedColumns {
+  readonly kinds: Uint16Array;
+  readonly sizes: Float64Array;
+  readonly mtimes: BigInt64Array;
+  readonly digests: Buffer;
+  readonly extras: readonly (readonly [row: number, extra: string])[];
+  readonly framePacks: Uint32Array;
+  readonly frameOffsets: Float64Array;
+  /** Joined by NUL. */
+  readonly paths: Buffer;
+}
+
+function writeColumns(file: string, base: BaseHead, columns: EncodedColumns): void {
+  const { kinds, sizes, mtimes, frameOffsets, framePacks, digests, extras, paths } = columns;
+  const lengths: ColumnSizes = { rows: kinds.length, frames: framePacks.length };
+  const head = Buffer.from(JSON.stringify({ ...base, ...lengths }));
+  const numbers = [sizes, mtimes, frameOffsets, framePacks, kinds];
+  const bytes = numbers.map(({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength));
+  const body = [head, ...bytes, digests, Buffer.from(`${JSON.stringify(extras)}\0`), paths];
+  const first = { format, sha256: hashOf(body), head: head.length };
+  replaceFile(file, [Buffer.from(`${JSON.stringify(first)}\n`), ...body]);
+}
+
 interface ColumnSizes {
   readonly rows: number;
   readonly frames: number;
 }
 
 /** Fills columns row by row, in the order of paths. */
-export class ColumnsToFill {
+class ColumnsToFill {
   readonly #paths: string[] = [];
   readonly #digests = new DigestTable();
   readonly #extras: [row: number, extra: string][] = [];
@@ -216,15 +279,10 @@ class Columns {
     );
   }
 
-  encode(): ColumnSizes & { readonly pieces: readonly Uint8Array[] } {
-    const text = Buffer.from(`${JSON.stringify([...this.extras])}\0${this.paths.join("\0")}`);
-    const numbers = [this.sizes, this.mtimes, this.frameOffsets, this.framePacks, this.kinds];
-    const bytes = numbers.map(({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength));
-    return {
-      rows: this.paths.length,
-      frames: this.framePacks.length,
-      pieces: [...bytes, this.digests, text],
-    };
+  encode(): EncodedColumns {
+    const { kinds, sizes, mtimes, digests, framePacks, frameOffsets } = this;
+    const paths = Buffer.from(this.paths.join("\0"));
+    return { kinds, sizes, mtimes, digests, extras: [...this.extras], framePacks, frameOffsets, paths };
   }
 
   static decode(body: Buffer, { rows, frames }: ColumnSizes): Columns {

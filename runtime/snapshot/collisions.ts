@@ -1,7 +1,11 @@
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Manifest } from "./manifest-file";
 import { RestoreRefusedError } from "./types";
+
+/** What entries a manifest has. */
+interface Named {
+  readonly entries: readonly { readonly path: string }[];
+}
 
 /** Which different names a file system takes for one. */
 export interface Folding {
@@ -15,7 +19,7 @@ export interface Folding {
  * Throws a `RestoreRefusedError` where two entries of a folder would be one in the file system that is to hold them. Names that
  * only differ so are rare, so the file system is tried only where there are some.
  */
-export function refuseCollisions(manifest: Manifest, folder: string, probe = probeFolding): void {
+export function refuseCollisions(manifest: Named, folder: string, probe = probeFolding): void {
   const found = collisions(manifest, { letterCase: true, normalization: true });
   if (found === null) return;
   const folding = probe(folder);
@@ -28,7 +32,7 @@ export function refuseCollisions(manifest: Manifest, folder: string, probe = pro
   );
 }
 
-function collisions({ entries }: Manifest, folding: Folding): readonly [string, string] | null {
+function collisions({ entries }: Named, folding: Folding): readonly [string, string] | null {
   if (!folding.letterCase && !folding.normalization) return null;
   // Of two different paths that become one, one at least is not yet what both become. Few are not, so only those are kept.
   const changed = new Map<string, string>();

@@ -22,7 +22,8 @@ export async function unchangedOrThrow({
   mode,
 }: {
   found: Tree;
-  look: () => Promise<Tree>;
+  /** Walks through the tree again, of which it has been found what is given. */
+  look: (before: EntryTable) => Promise<Tree>;
   packer: Packer;
   mode: ModelsMode;
 }): Promise<Tree> {
@@ -31,7 +32,7 @@ export async function unchangedOrThrow({
   for (let attempt = 1; ; attempt++) {
     const missed = await (pending === null ? packer.packTree(tree.entries) : packer.pack(pending));
     if (attempt === 1 && mode === "locked") await hashModels(tree.models, packer);
-    const now = await look();
+    const now = await look(tree.entries);
     const differing = await differences(tree, now, missed, packer, mode);
     if (differing.counted.length > 0) throw new ChangedWhilePackingError(differing.counted);
     const gone = new Set(differing.derived);
@@ -90,7 +91,7 @@ function* differing(
   after: EntryTable,
   missed: ReadonlySet<string>,
 ): Generator<readonly [number, number]> {
-  if (missed.size === 0 && before.equals(after)) return;
+  if (missed.size === 0 && (before === after || before.equals(after))) return;
   for (const [row, other] of paired(before, after)) {
     const same =
       row >= 0 &&
@@ -152,7 +153,7 @@ async function hasSameContent(before: TreeEntry, current: TreeEntry, packer: Pac
 
 /** The packed entries with the times and permissions that they have now, so that a restored file is like the original. */
 function refreshed(tree: Tree, now: Tree): Tree {
-  if (tree.entries.equals(now.entries)) return tree;
+  if (tree.entries === now.entries || tree.entries.equals(now.entries)) return tree;
   const entries: NewEntry[] = [];
   for (const [row, current] of paired(tree.entries, now.entries)) {
     if (row >= 0) entries.push(newEntryOf(current < 0 ? tree.entries.entry(row) : now.entries.entry(current)));

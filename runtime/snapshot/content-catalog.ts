@@ -2,11 +2,12 @@ import { hash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { hashOf, replaceFile } from "./cache-files";
 import { DigestTable, digestSize } from "./digest-table";
+import { freeMemory } from "./free-memory";
 import type { FrameRecord, PackRecord } from "./manifest-records";
 import type { Frame, Part } from "./pack-writer";
 
 /** Grows whenever an older catalog would be read wrongly. */
-const format = 3;
+const format = 4;
 
 /** A file's content that a manifest names. */
 export interface CataloguedContent {
@@ -113,6 +114,8 @@ export class ContentCatalog {
 /** Integers of 32 bits, as many as come. */
 class Integers {
   #values: Int32Array;
+  /** Whether the memory is for these alone: what was read is for several. */
+  #isOwn = false;
   length: number;
 
   constructor(values: Int32Array = new Int32Array()) {
@@ -132,7 +135,9 @@ class Integers {
     if (this.length === this.#values.length) {
       const wider = new Int32Array(Math.max(1024, this.length * 2));
       wider.set(this.#values);
+      if (this.#isOwn) freeMemory(this.#values);
       this.#values = wider;
+      this.#isOwn = true;
     }
     this.#values[this.length++] = value;
   }

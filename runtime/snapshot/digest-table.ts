@@ -1,3 +1,5 @@
+import { freeMemory } from "./free-memory";
+
 /** Bytes of a SHA-256. */
 export const digestSize = 32;
 
@@ -7,6 +9,8 @@ export const digestSize = 32;
  */
 export class DigestTable {
   #digests: Buffer;
+  /** Whether the memory is this table's own, so that it is freed when there is larger one. */
+  #isOwn = false;
   #count = 0;
   /** Row + 1 at the place that a digest's first bytes give, or in the next free one; 0 where there is none. */
   #places: Int32Array | null = null;
@@ -36,13 +40,21 @@ export class DigestTable {
     return this.#digests.toString("hex", row * digestSize, (row + 1) * digestSize);
   }
 
+  /** Frees its memory. It must not be used any more. */
+  release(): void {
+    if (this.#isOwn) freeMemory(this.#digests);
+    if (this.#places !== null) freeMemory(this.#places);
+  }
+
   add(digest: Uint8Array): number {
     const row = this.#count;
     const at = row * digestSize;
     if (at + digestSize > this.#digests.length) {
       const wider = Buffer.allocUnsafeSlow(Math.max(1024 * digestSize, this.#digests.length * 2));
       this.#digests.copy(wider, 0, 0, at);
+      if (this.#isOwn) freeMemory(this.#digests);
       this.#digests = wider;
+      this.#isOwn = true;
     }
     this.#digests.set(digest, at);
     this.#count += 1;
@@ -79,6 +91,7 @@ export class DigestTable {
     if (row * 2 >= this.#places.length) {
       let size = this.#places.length;
       while (this.#count * 2 >= size) size *= 2;
+      freeMemory(this.#places);
       this.#places = new Int32Array(size);
       for (let earlier = 0; earlier < row; earlier++) this.#place(earlier);
     }

@@ -10,6 +10,7 @@ import {
   type TablePlace,
   types,
 } from "./entry-record";
+import { freeMemory } from "./free-memory";
 
 /** Builds a table out of entries in the order of their paths. */
 export class EntryTableBuilder {
@@ -73,6 +74,7 @@ export class EntryTableBuilder {
     this.#count += to.row - from.row;
   }
 
+  /** The table, after which nothing can be added. */
   data(): TableData {
     return {
       count: this.#count,
@@ -96,12 +98,13 @@ export class EntryTableBuilder {
     if (needed <= this.#text.length) return;
     const wider = Buffer.allocUnsafeSlow(Math.max(needed, this.#text.length * 2));
     this.#text.copy(wider, 0, 0, this.#textBytes);
+    freeMemory(this.#text);
     this.#text = wider;
   }
 
   #grow(needed: number): void {
-    const wider = new ArrayBuffer(Math.max(needed, this.#records.byteLength * 2));
-    new Uint8Array(wider).set(this.#bytes);
+    // Frees what it was in, instead of leaving it to the collector.
+    const wider = this.#records.transfer(Math.max(needed, this.#records.byteLength * 2));
     this.#records = wider;
     this.#doubles = new Float64Array(wider);
     this.#longs = new BigInt64Array(wider);
@@ -110,7 +113,7 @@ export class EntryTableBuilder {
   }
 }
 
-/** The first bytes, in memory of their own. */
+/** The first bytes, in memory of their own; the rest is freed. */
 function firstOf(memory: Uint8Array<ArrayBuffer>, bytes: number): Uint8Array<ArrayBuffer> {
-  return memory.length === bytes ? new Uint8Array(memory.buffer) : new Uint8Array(memory.buffer.slice(0, bytes));
+  return new Uint8Array(memory.length === bytes ? memory.buffer : memory.buffer.transfer(bytes));
 }

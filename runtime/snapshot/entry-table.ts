@@ -9,6 +9,7 @@ import {
   recordSize,
   shorts,
   type TableData,
+  type TablePlace,
   types,
 } from "./entry-record";
 import { EntryTableBuilder } from "./entry-table-builder";
@@ -134,6 +135,13 @@ export class EntryTable implements Iterable<TreeEntry> {
     return this.#doubles[row * doubles + at.size] ?? 0;
   }
 
+  /** Bytes of all files. */
+  bytes(): number {
+    let bytes = 0;
+    for (let row = 0; row < this.length; row++) bytes += this.size(row);
+    return bytes;
+  }
+
   target(row: number): string {
     if (this.#links === undefined) {
       const links = new Map<number, string>();
@@ -185,6 +193,20 @@ export class EntryTable implements Iterable<TreeEntry> {
   hasRecordOf(row: number, other: EntryTable, otherRow: number): boolean {
     const [here, there] = [row * recordSize, otherRow * recordSize];
     return this.records.compare(other.records, there, there + recordSize, here, here + recordSize) === 0;
+  }
+
+  /** True where rows from one place to another are those of another table from a place on. */
+  hasRowsOf(from: TablePlace, to: TablePlace, other: EntryTable, place: TablePlace): boolean {
+    const [bytes, there] = [(to.row - from.row) * recordSize, place.row * recordSize];
+    const end = place.text + to.text - from.text;
+    if (there + bytes > other.records.length || end > other.text.length) return false;
+    for (let link = from.link; link < to.link; link++) {
+      if (this.targets[link] !== other.targets[place.link + link - from.link]) return false;
+    }
+    return (
+      this.records.compare(other.records, there, there + bytes, from.row * recordSize, to.row * recordSize) === 0 &&
+      this.text.compare(other.text, place.text, end, from.text, to.text) === 0
+    );
   }
 
   entry(row: number): TreeEntry {

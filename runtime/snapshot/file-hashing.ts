@@ -117,12 +117,12 @@ export class FileHashing {
       left -= bytes;
       const at = Array.from({ length: Math.ceil(bytes / chunkSize) }, () => slot.at);
       const file = { path, followed, stamp };
-      const request = { number, file, at, last: left === 0, chunks: false };
-      const { sha256, whole } = await this.#workers.run("packChunks", request, number);
+      const request = { number, file, at, last: left === 0 };
+      const { isUnchanged, sha256 } = await this.#workers.run("packChunks", request, number);
       this.bytesRead += bytes;
       if (this.#pace.due) await this.#pace.rest(this.#describe);
-      if (whole !== null) return { sha256: whole, identity: whole, fact: null };
-      if (sha256 === null && left === 0) return null;
+      if (sha256 !== null) return { sha256, identity: sha256, fact: null };
+      if (!isUnchanged && left === 0) return null;
     }
   }
 

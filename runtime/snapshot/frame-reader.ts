@@ -3,7 +3,7 @@ import { zstdDecompress } from "node:zlib";
 import { DamagedObjectError, ObjectNotFoundError, type ObjectStore } from "../store";
 import { sha256Of } from "./digest";
 import { type Manifest, packKey } from "./manifest-file";
-import { damagedFrame, type Frame, notDecompressed, otherContent, otherSize, roomFor } from "./threads/frames";
+import { damagedFrame, type Frame, notDecompressed, otherBytes, otherSize, roomFor } from "./threads/frames";
 import { DamagedSnapshotError } from "./types";
 
 const decompress = promisify(zstdDecompress);
@@ -65,11 +65,11 @@ export async function fetchRange(
 
 /** The plain content of a frame, when it is what the manifest says; as {@link contentOf}, in the pool of Node.js. */
 async function checkFrame(compressed: Buffer, frame: Frame, name: string): Promise<Buffer> {
+  if ((await sha256Of(compressed)) !== frame.sha256) throw damagedFrame(name, frame, otherBytes);
   const content = await decompress(compressed, roomFor(frame.size)).catch((cause) => {
     throw damagedFrame(name, frame, notDecompressed, cause);
   });
   if (content.length !== frame.size) throw damagedFrame(name, frame, otherSize(frame.size));
-  if ((await sha256Of(content)) !== frame.sha256) throw damagedFrame(name, frame, otherContent);
   return content;
 }
 

@@ -23,19 +23,24 @@ export function incompleteReason(root: string): string | null {
 
 /**
  * Marks an environment as incomplete. Throws where another process that still runs has done so: with `alone`, one that is known
- * to run; without, also one of another machine or container, of which nothing can be known. Returns the token that ends it.
+ * to run; without, also one of another machine or container, of which nothing can be known. Returns the token that ends it, and
+ * whether it was complete until then.
  */
-export function markIncomplete(root: string, reference: string, alone: boolean): string {
+export function markIncomplete(
+  root: string,
+  reference: string,
+  alone: boolean,
+): { readonly token: string; readonly wasComplete: boolean } {
   const marker = join(root, incompleteMarker);
   const token = uniqueToken();
   const text = JSON.stringify({ token, reference } satisfies Marked);
-  if (create(marker, text)) return token;
+  if (create(marker, text)) return { token, wasComplete: true };
   const other = read(marker);
   if (other !== null && (alone ? stateOfProcess(other.token) === "alive" : isAlive(other))) {
     throw new Error(`another process restores ${other.reference} over ${root}; wait until it has ended`);
   }
   replaceFile(marker, text);
-  return token;
+  return { token, wasComplete: false };
 }
 
 /** Throws where another process has taken over what this one had marked. */

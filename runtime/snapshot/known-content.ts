@@ -14,7 +14,8 @@ export class KnownContent {
   readonly #catalog: ContentCatalog;
   /** By their number in the catalog; undefined where the pack is gone. */
   readonly #frames: readonly (Frame | undefined)[];
-  readonly #chunks = new Map<string, Frame>();
+  readonly #frameOf = new Map<string, Frame>();
+  #largeSizes: ReadonlySet<number> | undefined;
   /** Digests of the manifests in the store that the catalog knows all of, or null where it cannot be continued. */
   readonly #keep: ((catalog: ContentCatalog) => void) | null;
 
@@ -32,7 +33,7 @@ export class KnownContent {
       const pack = catalog.packs[number];
       if (pack === undefined || packs.get(pack.sha256) !== pack.size) return undefined;
       const frame: Frame = { pack: pack.sha256, offset, length, size, sha256 };
-      if (!this.#chunks.has(sha256)) this.#chunks.set(sha256, frame);
+      if (!this.#frameOf.has(sha256)) this.#frameOf.set(sha256, frame);
       return frame;
     });
   }
@@ -83,6 +84,12 @@ export class KnownContent {
     return this.#find(sha256) >= 0;
   }
 
+  /** True where the store has a content of so many bytes that is in several frames. */
+  hasLarge(size: number): boolean {
+    this.#largeSizes ??= new Set(this.#sizesOfLarge());
+    return this.#largeSizes.has(size);
+  }
+
   /** Where a file's content is, by the 32 bytes of its SHA-256. */
   file(sha256: Uint8Array): readonly Part[] | undefined {
     const row = this.#find(sha256);
@@ -95,9 +102,9 @@ export class KnownContent {
     return parts;
   }
 
-  /** The frame with this plain content, by its SHA-256. */
-  chunk(sha256: string): Frame | undefined {
-    return this.#chunks.get(sha256);
+  /** The frame with this SHA-256. */
+  frame(sha256: string): Frame | undefined {
+    return this.#frameOf.get(sha256);
   }
 
   /**
@@ -109,6 +116,17 @@ export class KnownContent {
     for (const content of contents) this.#catalog.add(content, sizeOf);
     this.#catalog.digests.push(digest);
     this.#keep(this.#catalog);
+  }
+
+  *#sizesOfLarge(): Generator<number> {
+    for (let row = 0; row < this.#catalog.contents.count; row++) {
+      let [parts, size] = [0, 0];
+      this.#catalog.eachPart(row, (_, __, length) => {
+        parts += 1;
+        size += length;
+      });
+      if (parts > 1) yield size;
+    }
   }
 
   #find(sha256: Uint8Array): number {

@@ -9,7 +9,7 @@ import type { PackedEntries } from "./packed-entries";
 import { defaultIndexFile } from "./stat-index";
 
 /** Grows whenever an older file would be read wrongly. */
-const format = 1;
+const format = 2;
 
 /** What an environment was when this machine last packed it. */
 export interface LastPacked {

@@ -42,7 +42,9 @@ export function requireWithin(manifest: Manifest, limits: RestoreLimits): void {
     if (entry.type !== "file") continue;
     bytes += entry.size;
     if (bytes > limits.bytes) throw exceeded("bytes", limits.bytes, `up to ${shorten(entry.path)} it has ${bytes}`);
-    for (const [frame] of entry.parts) used[frame] = 1;
+    entry.eachPart((frame) => {
+      used[frame] = 1;
+    });
   }
   let stored = 0;
   for (const [number, { length }] of frames.entries()) if (used[number] === 1) stored += length;

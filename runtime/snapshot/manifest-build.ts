@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { PluginRecord } from "../environment";
-import { BaseEntries, type BaseHead, type Change, ColumnsToFill } from "./base-entries";
+import { type BaseEntries, type BaseHead, type Change, PackedBase } from "./base-entries";
 import type { CataloguedContent } from "./content-catalog";
 import { digestSize } from "./digest-table";
 import type { KnownContent } from "./known-content";
@@ -32,7 +32,7 @@ export interface Packed {
 export function headOf({ root, parts, mode, survey, records }: Packed): ManifestHead {
   const { summary, pluginHashes, interpreter, cuda, models } = survey;
   return {
-    format: 1,
+    format: 2,
     summary,
     layout: { ...parts, comfyui: parts.comfyui === "" ? "." : parts.comfyui },
     root,
@@ -120,11 +120,8 @@ export class BuiltManifest {
   }
 
   /** As the base of later manifests; only where it has none itself. */
-  asBase(head: Omit<BaseHead, "packs">): BaseEntries {
-    const columns = new ColumnsToFill();
-    for (const frame of this.frames) columns.addFrame(frame);
-    for (let number = 0; number < this.#entries.count; number++) columns.add(this.#entries.at(number));
-    return new BaseEntries({ ...head, packs: this.packs }, columns.filled());
+  asBase(head: Omit<BaseHead, "packs">): PackedBase {
+    return new PackedBase({ ...head, packs: this.packs }, this.frames, this.#entries);
   }
 
   #partsText(number: number): string {

@@ -3,7 +3,8 @@ import type { CataloguedContent } from "./content-catalog";
 import { manifestKey, nameOfManifest } from "./manifest-keys";
 import { ManifestBuilder } from "./manifest-merge";
 import { ManifestReading } from "./manifest-reading";
-import type { FileRecord, FrameRecord, ManifestEntry, PackRecord, StoredRecord } from "./manifest-records";
+import type { FileRecord, FrameRecord, PackRecord, StoredRecord } from "./manifest-records";
+import type { SnapshotEntry } from "./manifest-table";
 import type { Frame, Part } from "./pack-writer";
 import { DamagedSnapshotError, type ManifestHead, SnapshotNotFoundError } from "./types";
 
@@ -14,7 +15,7 @@ export interface Manifest {
   readonly head: ManifestHead;
   readonly packs: readonly PackRecord[];
   readonly frames: readonly FrameRecord[];
-  readonly entries: readonly ManifestEntry[];
+  readonly entries: readonly SnapshotEntry[];
   /** Set where entries were left out on purpose. */
   readonly partial?: true;
 }
@@ -35,12 +36,14 @@ export async function readManifestHead(store: ObjectStore, digest: string): Prom
 export async function readManifest(store: ObjectStore, digest: string, entries = mostRecords / 5): Promise<Manifest> {
   const reading = new ManifestReading(store, digest);
   const builder = new ManifestBuilder(reading, Math.max(mostRecords, 5 * entries));
-  await reading.each((record) => builder.add(record));
+  await reading.each((record) => builder.add(record), builder.scan);
   const base = builder.base;
   if (base !== null) {
     const ofBase = new ManifestReading(store, base);
     builder.startBase();
-    await requireBase(reading.name, store, base, () => ofBase.each((record) => builder.addOfBase(record, ofBase)));
+    await requireBase(reading.name, store, base, () =>
+      ofBase.each((record) => builder.addOfBase(record, ofBase), builder.scanOfBase),
+    );
     builder.endBase();
   }
   return builder.build();

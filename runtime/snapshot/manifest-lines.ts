@@ -1,6 +1,5 @@
 import { hash } from "node:crypto";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import { finished } from "node:stream/promises";
 import { constants, createZstdCompress, createZstdDecompress } from "node:zlib";
 import { ObjectNotFoundError, type ObjectStore } from "../store";
 import { manifestKey, nameOfManifest } from "./manifest-keys";
@@ -9,8 +8,8 @@ import { DamagedSnapshotError, SnapshotNotFoundError } from "./types";
 
 /** Bytes. A line holds one entry; the head may list very many models. Longer ones are no manifest. */
 const longestLine = 64 * 1024 * 1024;
-/** Characters that are compressed at a time. */
-const batchSize = 1024 * 1024;
+/** Bytes that are compressed at a time. */
+const batchSize = 256 * 1024;
 /** Bytes that are decompressed at a time. */
 const pieceSize = 256 * 1024;
 const newline = 10;
@@ -25,9 +24,15 @@ export async function encodeLines(lines: Iterable<string>): Promise<Buffer[]> {
       [constants.ZSTD_c_checksumFlag]: 1,
     },
   });
-  await pipeline(Readable.from(batches(lines)), compress, async (compressed) => {
-    for await (const piece of compressed) pieces.push(piece as Buffer);
-  });
+  compress.on("data", (piece: Buffer) => pieces.push(piece));
+  const ended = finished(compress);
+  // Whoever waits for a batch meets the error first.
+  ended.catch(() => undefined);
+  for (const batch of batches(lines)) {
+    await new Promise<void>((resolve, reject) => compress.write(batch, (error) => (error ? reject(error) : resolve())));
+  }
+  compress.end();
+  await ended;
   return pieces;
 }
 
@@ -45,8 +50,8 @@ export async function fetchManifest(store: ObjectStore, digest: string): Promise
   );
 }
 
-/** The lines of a manifest, some at a time, of which no more is decompressed than is asked for. `name` is for errors. */
-export async function* linesOf(compressed: Buffer, name: string): AsyncGenerator<readonly string[]> {
+/** The plain text of a manifest in pieces of whole lines, of which no more is decompressed than is asked for. `name` is for errors. */
+export async function* piecesOf(compressed: Buffer, name: string): AsyncGenerator<Buffer> {
   const plain = createZstdDecompress({ chunkSize: pieceSize });
   plain.end(compressed);
   let pending: Buffer[] = [];
@@ -55,8 +60,8 @@ export async function* linesOf(compressed: Buffer, name: string): AsyncGenerator
     for await (const piece of plain as AsyncIterable<Buffer>) {
       const end = piece.lastIndexOf(newline) + 1;
       if (end > 0) {
-        const whole = piece.subarray(0, end - 1);
-        yield (pending.length === 0 ? whole : Buffer.concat([...pending, whole])).toString("utf8").split("\n");
+        const whole = piece.subarray(0, end);
+        yield pending.length === 0 ? whole : Buffer.concat([...pending, whole]);
         pending = [];
         length = 0;
       }
@@ -74,15 +79,25 @@ export async function* linesOf(compressed: Buffer, name: string): AsyncGenerator
   if (length > 0) throw new DamagedSnapshotError(`${name} ends within a record`);
 }
 
+/**
+ * Lines as bytes, in memory that is used again once the next ones are asked for. Each is written at once: a text that is put together line by
+ * line lives long enough to be kept by the collector, which then holds all of the manifest several times.
+ */
 function* batches(lines: Iterable<string>): Generator<Buffer> {
-  let text = "";
+  let batch = Buffer.allocUnsafeSlow(batchSize);
+  let filled = 0;
   for (const line of lines) {
-    text += `${line}\n`;
-    if (text.length < batchSize) continue;
-    yield Buffer.from(text);
-    text = "";
+    // Three bytes at most for each unit of a text.
+    const most = line.length * 3 + 1;
+    if (filled + most > batch.length) {
+      if (filled > 0) yield batch.subarray(0, filled);
+      if (most > batch.length) batch = Buffer.allocUnsafeSlow(most);
+      filled = 0;
+    }
+    filled += batch.write(line, filled);
+    batch[filled++] = newline;
   }
-  yield Buffer.from(text);
+  yield batch.subarray(0, filled);
 }
 
 function isZstdError(error: unknown): boolean {

@@ -8,6 +8,8 @@ import {
   type RemovedRecord,
   type StoredRecord,
 } from "./manifest-records";
+import { ScannedEntry } from "./manifest-scan";
+import { ManifestTable, type SnapshotEntry } from "./manifest-table";
 import { compareBytes, parentOf } from "./paths";
 import { DamagedSnapshotError, type ManifestHead } from "./types";
 
@@ -15,7 +17,7 @@ interface Verified {
   readonly head: ManifestHead;
   readonly packs: readonly PackRecord[];
   readonly frames: readonly FrameRecord[];
-  readonly entries: readonly ManifestEntry[];
+  readonly entries: readonly SnapshotEntry[];
 }
 
 /** An entry of a manifest with a base, or what takes one away, and its number there. */
@@ -23,6 +25,9 @@ interface Change {
   readonly record: ManifestEntry | RemovedRecord;
   readonly line: number;
 }
+
+/** After an entry that was not scanned. */
+const unknownSlash = -2;
 
 /**
  * Puts a manifest together from the records that are read, its own first and then those of its base where it has one, and refuses
@@ -37,10 +42,14 @@ export class ManifestBuilder {
   #count = 0;
   #packs: PackRecord[] = [];
   #frames: FrameRecord[] = [];
-  readonly #entries: ManifestEntry[] = [];
+  #table: ManifestTable | null = null;
+  readonly #scanned = new ScannedEntry();
   readonly #folders = new Set([""]);
   /** Folder of the entry before, which is most often that of the next. */
   #folder = "";
+  /** Where the path of the last entry begins in the text of the table, and in that path its last slash: -1 for none, or {@link unknownSlash}. */
+  #last = 0;
+  #slash = unknownSlash;
   #bytes = 0;
   readonly #changes: Change[] = [];
   #nextChange = 0;
@@ -48,7 +57,11 @@ export class ManifestBuilder {
   #ownPacks: readonly PackRecord[] = [];
   #ownFrames: readonly FrameRecord[] = [];
   #ownFramesLine = 0;
-  #lastOfBase: string | undefined;
+  #baseIsBegun = false;
+  /** The path of the base's last entry where a change has removed it; otherwise it is the last one in the table. */
+  #removed: Buffer | null = null;
+  /** The path of the next change, where the base is read. */
+  #nextPath: Buffer | null = null;
 
   /** `most`: records and parts that may be kept in memory. */
   constructor(own: ManifestReading, most: number) {
@@ -73,16 +86,26 @@ export class ManifestBuilder {
       this.#changes.push({ record, line: own.line });
     } else {
       requireEntry(record, own);
-      requireAfter(record.path, this.#entries.at(-1)?.path, own);
+      requireAfter(record.path, this.#lastPath(), own);
       this.#addEntry(record, own, own.line);
     }
     return true;
   }
 
+  /**
+   * Adds an entry of the manifest itself without making a record of it, from where its line begins. Returns where the next one begins, or
+   * -1 where its record is to be added instead, which explains what is wrong as well.
+   */
+  readonly scan = (bytes: Buffer, from: number): number => (this.base === null ? this.#scan(bytes, from) : -1);
+
+  /** The same for an entry of the base. */
+  readonly scanOfBase = (bytes: Buffer, from: number): number => (this.#baseIsBegun ? this.#scan(bytes, from) : -1);
+
   /** Before the first record of the base, all of the manifest itself having been added. */
   startBase(): void {
     [this.#ownPacks, this.#ownFrames] = [this.#packs, this.#frames];
     [this.#packs, this.#frames] = [[], []];
+    this.#turnTo(0);
   }
 
   /** Adds a record of the base. */
@@ -97,9 +120,10 @@ export class ManifestBuilder {
       this.#frames.push(record);
     } else {
       requireEntry(record, base);
-      requireAfter(record.path, this.#lastOfBase, base);
-      if (this.#lastOfBase === undefined) this.#addOwnFrames();
-      this.#lastOfBase = record.path;
+      if (this.#baseIsBegun) requireAfter(record.path, this.#lastPath(), base);
+      else this.#addOwnFrames();
+      this.#baseIsBegun = true;
+      this.#removed = null;
       if (!this.#change(record.path)) this.#addEntry(record, base, base.line);
     }
     return true;
@@ -107,7 +131,7 @@ export class ManifestBuilder {
 
   /** After the last record of the base. */
   endBase(): void {
-    if (this.#lastOfBase === undefined) this.#addOwnFrames();
+    if (!this.#baseIsBegun) this.#addOwnFrames();
     for (const change of this.#changes.slice(this.#nextChange)) this.#addChange(change);
     this.#renumber();
   }
@@ -116,12 +140,73 @@ export class ManifestBuilder {
     const { head, name } = this.#own;
     if (head === null) throw new DamagedSnapshotError(`${name} is empty`);
     const { files, bytes } = head.summary;
-    if (files !== this.#entries.length || bytes !== this.#bytes) {
+    const count = this.#table?.count ?? 0;
+    if (files !== count || bytes !== this.#bytes) {
       throw new DamagedSnapshotError(
-        `${name}: its summary says ${files} entries and ${bytes} bytes, but it has ${this.#entries.length} and ${this.#bytes}`,
+        `${name}: its summary says ${files} entries and ${bytes} bytes, but it has ${count} and ${this.#bytes}`,
       );
     }
-    return { head, packs: this.#packs, frames: this.#frames, entries: this.#entries };
+    return { head, packs: this.#packs, frames: this.#frames, entries: this.#table?.entries() ?? [] };
+  }
+
+  /** The columns, with room for as many entries as the head says. */
+  get #entries(): ManifestTable {
+    this.#table ??= new ManifestTable(this.#own.head?.summary.files ?? 0);
+    return this.#table;
+  }
+
+  #lastPath(): string | undefined {
+    if (this.#removed !== null) return this.#removed.toString("utf8");
+    const { count, text, textBytes } = this.#entries;
+    return count === 0 ? undefined : text.toString("utf8", this.#last, textBytes - 1);
+  }
+
+  #scan(bytes: Buffer, from: number): number {
+    const [entry, table] = [this.#scanned, this.#entries];
+    const end = entry.read(bytes, from);
+    if (end < 0) return -1;
+    const records = entry.isFile ? 1 + entry.partNumbers / 3 : 1;
+    if (this.#count + records >= this.#most || !this.#follows(entry) || !this.#fits(entry)) return -1;
+    this.#count += records;
+    this.#last = table.textBytes;
+    this.#slash = entry.slash < 0 ? -1 : entry.slash - entry.pathFrom;
+    this.#removed = null;
+    if (entry.isFile) this.#bytes += entry.size;
+    else this.#folders.add(bytes.toString("latin1", entry.pathFrom, entry.pathTo));
+    table.addScanned(entry);
+    return end;
+  }
+
+  /** Whether an entry comes after the one before and before the next change, and in a folder that is there. */
+  #follows({ bytes, pathFrom, pathTo, slash }: ScannedEntry): boolean {
+    const { count, text, textBytes } = this.#entries;
+    const before = this.#removed ?? text;
+    const start = this.#removed === null ? this.#last : 0;
+    const length = this.#removed?.length ?? (count === 0 ? 0 : textBytes - 1 - this.#last);
+    const size = pathTo - pathFrom;
+    const shorter = Math.min(length, size);
+    let common = 0;
+    while (common < shorter && bytes[pathFrom + common] === before[start + common]) common += 1;
+    if (common === size) return false;
+    if (common < length && (bytes[pathFrom + common] ?? 0) < (before[start + common] ?? 0)) return false;
+    if (this.#nextPath !== null && bytes.compare(this.#nextPath, 0, this.#nextPath.length, pathFrom, pathTo) >= 0) {
+      return false;
+    }
+    const own = slash - pathFrom;
+    if (slash < 0 || (own === this.#slash && common > own)) return true;
+    return this.#folders.has(bytes.toString("latin1", pathFrom, slash));
+  }
+
+  /** Whether the content of a file is in frames that are there. */
+  #fits({ isFile, parts, partNumbers, size }: ScannedEntry): boolean {
+    if (!isFile) return true;
+    let sum = 0;
+    for (let at = 0; at < partNumbers; at += 3) {
+      const [frame, length] = [this.#frames[parts[at] ?? -1], parts[at + 2] ?? 0];
+      if (frame === undefined || length === 0 || (parts[at + 1] ?? 0) + length > frame.size) return false;
+      sum += length;
+    }
+    return sum === size;
   }
 
   #countIn(record: StoredRecord, reading: ManifestReading): void {
@@ -146,10 +231,17 @@ export class ManifestBuilder {
       if (change === undefined) return false;
       const same = change.record.path === path;
       if (!same && compareBytes(change.record.path, path) > 0) return false;
-      this.#nextChange += 1;
+      this.#turnTo(this.#nextChange + 1);
+      if (same && change.record.type === "removed") this.#removed = Buffer.from(path);
       if (!same || change.record.type !== "removed") this.#addChange(change);
       if (same) return true;
     }
+  }
+
+  #turnTo(change: number): void {
+    this.#nextChange = change;
+    const next = this.#changes[change];
+    this.#nextPath = next === undefined ? null : Buffer.from(next.record.path);
   }
 
   #addChange({ record, line }: Change): void {
@@ -170,7 +262,9 @@ export class ManifestBuilder {
     else if (entry.target.includes("\0")) {
       throw reading.wrong(`(${JSON.stringify(path)}) has a link's target with a NUL`, line);
     }
-    this.#entries.push(entry);
+    this.#last = this.#entries.textBytes;
+    this.#slash = unknownSlash;
+    this.#entries.add(entry);
   }
 
   #checkParts({ path, parts, size }: FileRecord, reading: ManifestReading, line: number): void {
@@ -195,9 +289,9 @@ export class ManifestBuilder {
   #renumber(): void {
     const [packs, frames] = [this.#packs, this.#frames];
     const used = new Uint8Array(frames.length);
-    for (const entry of this.#entries) {
-      if (entry.type === "file") for (const [number] of entry.parts) used[number] = 1;
-    }
+    this.#entries.eachFrame((number) => {
+      used[number] = 1;
+    });
     const packOf = (number: number) => packs[frames[number]?.pack ?? -1];
     const order = [...frames.keys()].filter((number) => used[number] === 1);
     order.sort((a, b) => {
@@ -220,11 +314,7 @@ export class ManifestBuilder {
       }
       numbers[old] = this.#frames.push({ ...frame, pack: number }) - 1;
     }
-    for (const entry of this.#entries) {
-      if (entry.type !== "file") continue;
-      // In place: nobody else has them yet, and they are many.
-      for (const part of entry.parts as [number, number, number][]) part[0] = numbers[part[0]] ?? 0;
-    }
+    this.#entries.renumber(numbers);
   }
 }
 

@@ -1,10 +1,12 @@
 import type { z } from "zod";
 import type { ObjectStore } from "../store";
 import { nameOfManifest } from "./manifest-keys";
-import { fetchManifest, linesOf } from "./manifest-lines";
+import { fetchManifest, piecesOf } from "./manifest-lines";
 import type { PackRecord, StoredRecord } from "./manifest-records";
 import { isRecord } from "./record-check";
 import { DamagedSnapshotError, type ManifestHead } from "./types";
+
+const newline = 10;
 
 type Schemas = typeof import("./manifest-schemas.js");
 
@@ -70,16 +72,31 @@ export class ManifestReading {
     return { base, packs };
   }
 
-  /** Calls back with each record after the head, until it answers false. No more is decompressed than is needed. */
-  async each(take: ((record: StoredRecord) => boolean) | null): Promise<void> {
+  /**
+   * Calls back with each record after the head, until it answers false. No more is decompressed than is needed. `scan` is asked first about
+   * each line, from where it begins: it returns where the next one begins if it has taken it as an entry, or -1.
+   */
+  async each(
+    take: ((record: StoredRecord) => boolean) | null,
+    scan: (bytes: Buffer, from: number) => number = () => -1,
+  ): Promise<void> {
     this.#bytes ??= await fetchManifest(this.#store, this.#digest);
     const bytes = this.#bytes;
     const schemas = await loadSchemas();
     this.#schemas = schemas;
     [this.line, this.#rank] = [0, 0];
-    for await (const lines of linesOf(bytes, this.name)) {
-      for (const line of lines) {
+    for await (const piece of piecesOf(bytes, this.name)) {
+      for (let next = 0; next < piece.length; ) {
         this.line += 1;
+        const scanned = this.line === 1 ? -1 : scan(piece, next);
+        if (scanned >= 0) {
+          this.#rank = ranks.file;
+          next = scanned;
+          continue;
+        }
+        const end = piece.indexOf(newline, next);
+        const line = piece.toString("utf8", next, end);
+        next = end + 1;
         if (this.line === 1) {
           this.headText = line;
           this.head = this.#parse(line, schemas.headSchema);

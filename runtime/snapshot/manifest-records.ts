@@ -39,7 +39,7 @@ export type PartRecord = readonly [frame: number, offset: number, length: number
 interface EntryRecord {
   readonly path: string;
   /** Present, and false, where the entry is not part of the identity. */
-  readonly counts?: false;
+  readonly counts?: false | undefined;
 }
 
 export interface DirectoryRecord extends EntryRecord {
@@ -61,7 +61,7 @@ export interface FileRecord extends EntryRecord {
   readonly size: number;
   readonly sha256: string;
   /** What counts for the identity where that is not `sha256`: the file names the environment's root. */
-  readonly identity?: string;
+  readonly identity?: string | undefined;
   /** In order; empty for an empty file. */
   readonly parts: readonly PartRecord[];
 }

@@ -66,7 +66,7 @@ const baselineSchema = z.object({
 });
 
 export const headSchema = z.object({
-  format: z.literal(1, "is a format that this version does not know; it was made by a newer one"),
+  format: z.literal(2, "is a format that this version does not know; another one made it"),
   summary: summarySchema,
   layout: z.object({
     comfyui: z.union([relativePath, z.literal(".")]),

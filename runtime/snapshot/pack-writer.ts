@@ -14,13 +14,14 @@ const packSize = 16 * 1024 * 1024;
 /** Packs that are stored at the same time where the store does not say. */
 const usualWrites = 2;
 
-/** A frame. Its size and hash are known once it is closed, its place once its pack is complete. */
+/** A frame. Its size is known once it is closed, its hash once it is compressed, its place once its pack is complete. */
 export interface Frame {
   pack: string;
   offset: number;
   length: number;
-  /** Bytes of its plain content, and their SHA-256. */
+  /** Bytes of its plain content. */
   size: number;
+  /** SHA-256 of the frame itself. */
   sha256: string;
 }
 
@@ -52,15 +53,27 @@ export class PackWriter {
   readonly #workers: PackWorkers;
   #open: OpenFrame | null = null;
   readonly #frames: InOrder;
+  readonly #known: (sha256: string) => Frame | undefined;
+  /** Frames of chunks that this run wrote, by hash. */
+  readonly #chunks = new Map<string, Frame>();
   #pack = new OpenPack(packSize);
   readonly #freePacks: OpenPack[] = [];
   readonly #storing = new Set<Promise<void>>();
 
-  /** Packs in `marked` are about to be removed: the same content is stored under another name. */
-  constructor(store: ObjectStore, marked: ReadonlySet<string>, workers: PackWorkers) {
+  /**
+   * Packs in `marked` are about to be removed: the same content is stored under another name. `known` finds a frame in the store by its
+   * hash.
+   */
+  constructor(
+    store: ObjectStore,
+    marked: ReadonlySet<string>,
+    workers: PackWorkers,
+    known: (sha256: string) => Frame | undefined,
+  ) {
     this.#store = store;
     this.#marked = marked;
     this.#workers = workers;
+    this.#known = known;
     this.#frames = new InOrder(workers.fail);
   }
 
@@ -68,15 +81,13 @@ export class PackWriter {
    * Adds a small file's content, which lies in a place that it was read to, to a frame shared with others. What lies behind it there is
    * added next, if at all; a place that {@link keeps} does not name may then be given back.
    */
-  addShared(slot: Slot, start: number, size: number, sha256: string): Part {
+  addShared(slot: Slot, start: number, size: number): Part {
     if (this.#open !== null && this.#open.frame.size + size > chunkSize) this.#closeFrame();
     // A frame begins where a file was read to, over what is not needed there any more: that is copied at most once.
-    this.#open ??= { frame: { pack: "", offset: 0, length: 0, size: 0, sha256 }, slot };
+    this.#open ??= { frame: { pack: "", offset: 0, length: 0, size: 0, sha256: "" }, slot };
     const { frame, slot: into } = this.#open;
     const offset = frame.size;
     if (into !== slot || start !== offset) slot.bytes.copy(into.bytes, offset, start, start + size);
-    // Known of a single file, not of several together.
-    if (offset > 0) frame.sha256 = "";
     frame.size += size;
     return { frame, offset, length: size };
   }
@@ -86,11 +97,18 @@ export class PackWriter {
     return this.#open?.slot === slot;
   }
 
-  /** Adds a piece of a large file as a frame of its own: the first `size` bytes of a place, which is given back later. */
-  addChunk(slot: Slot, size: number, sha256: string): Part {
-    const frame: Frame = { pack: "", offset: 0, length: 0, size, sha256 };
-    this.#compress(frame, slot);
-    return { frame, offset: 0, length: size };
+  /**
+   * Adds a piece of a large file as a frame of its own, unless the store or this run has that: the first `size` bytes of a place, which
+   * is given back later. Whether it is there is known once it is compressed; `placed` is called then, in the order of adding.
+   */
+  addChunk(slot: Slot, size: number, placed: (part: Part) => void): void {
+    const frame: Frame = { pack: "", offset: 0, length: 0, size, sha256: "" };
+    this.#compress(frame, slot, (sha256) => {
+      const there = this.#known(sha256) ?? this.#chunks.get(sha256);
+      if (there === undefined) this.#chunks.set(sha256, frame);
+      placed({ frame: there ?? frame, offset: 0, length: size });
+      return there === undefined;
+    });
   }
 
   /** Stores everything that was added. */
@@ -115,13 +133,15 @@ export class PackWriter {
     this.#compress(frame, slot);
   }
 
-  #compress(frame: Frame, slot: Slot): void {
-    const { size, sha256 } = frame;
-    const compressed = this.#workers.run("packFrame", { at: slot.at, size, sha256: sha256 === "" ? null : sha256 });
+  /** `isNew` says by its hash whether the frame is to be stored. */
+  #compress(frame: Frame, slot: Slot, isNew: (sha256: string) => boolean = () => true): void {
+    const compressed = this.#workers.run("packFrame", { at: slot.at, size: frame.size });
     this.#frames.add(compressed, async ({ length, sha256 }) => {
       frame.sha256 = sha256;
-      if (this.#pack.size + length > packSize) await this.#closePack();
-      this.#pack.add(frame, slot.bytes.subarray(0, length));
+      if (isNew(sha256)) {
+        if (this.#pack.size + length > packSize) await this.#closePack();
+        this.#pack.add(frame, slot.bytes.subarray(0, length));
+      }
       this.#workers.slots.give(slot);
     });
   }

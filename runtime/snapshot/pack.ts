@@ -4,6 +4,7 @@ import { InvalidInputError, type Problem } from "../problems";
 import { isS3Location, openStore } from "../store";
 import { checkEnvironment } from "./check-environment";
 import { unchangedOrThrow } from "./consistency";
+import type { EntryTable } from "./entry-table";
 import { KnownContent } from "./known-content";
 import { MarkedMeanwhileError, markedIn } from "./marks";
 import { Pace } from "./pace";
@@ -13,7 +14,7 @@ import { partOf, partsOf } from "./parts";
 import { isWithin } from "./paths";
 import { stopwatch } from "./prune-wait";
 import { formatReference } from "./reference";
-import { hashedEntries, saveIndex } from "./scan";
+import { saveIndex } from "./scan";
 import { defaultIndexFile, StatIndex } from "./stat-index";
 import { storeSnapshot } from "./store-snapshot";
 import { identify, surveyOf } from "./summary";
@@ -63,7 +64,8 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, ...(request.signal === undefined ? [] : [request.signal])]);
   const store = openStore(request.store, request.settings, { ...request, signal });
-  const look = () => walk({ ...request, root, parts, models: mode, threads: () => pool.start() });
+  const look = (before?: EntryTable) =>
+    walk({ ...request, root, parts, models: mode, threads: () => pool.start(), ...(before && { before }) });
   const indexFile = request.index ?? defaultIndexFile(root);
   const lookAtStore = async () => {
     const marked = await markedIn(store);
@@ -86,9 +88,9 @@ async function packWith(request: PackRequest, pool: LazyThreadPool): Promise<Pac
   const { marked, known, index } = stored.value;
   await index.begin(found);
   const workers = new PackWorkers({ place: { root, parts }, threads: threadsOf(request), pool: () => pool.start() });
-  const writer = new PackWriter(store, marked, workers);
-  let total = 0;
-  for (const { stamp } of hashedEntries(found, mode)) total += stamp.size;
+  const writer = new PackWriter(store, marked, workers, (sha256) => known.frame(sha256));
+  const locked = mode === "locked" ? found.models : [];
+  const total = locked.reduce((sum, { stamp }) => sum + stamp.size, found.entries.bytes());
   const packer: Packer = new Packer({
     place: { root, parts },
     index,

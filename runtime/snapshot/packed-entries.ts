@@ -24,6 +24,11 @@ export class PackedEntries {
     return this.#entries.length;
   }
 
+  /** All paths, joined by NUL. */
+  get text(): Buffer {
+    return this.#entries.text.subarray(0, -1);
+  }
+
   path(number: number): string {
     const path = this.#entries.paths[number];
     if (path === undefined) throw new Error(`there is no entry ${number}`);

@@ -23,6 +23,9 @@ const chunksAtOnce = 4;
 interface Reading {
   readonly entry: TreeEntry;
   readonly readAt: number;
+  /** Chunks that were read. */
+  chunks: number;
+  /** Where those are that were compressed. */
   readonly parts: Part[];
 }
 
@@ -33,6 +36,8 @@ interface Reading {
 export class Packer {
   readonly contents: Contents;
   #bytesPacked = 0;
+  /** Paths of files whose bytes are counted already, as read. */
+  readonly #hashedAhead = new Set<string>();
   readonly #index: StatIndex;
   readonly #known: KnownContent;
   readonly #writer: PackWriter;
@@ -44,7 +49,6 @@ export class Packer {
   /** What was packed by this run: the content of a row is in the parts of the same number. */
   readonly #packed = new DigestTable();
   readonly #parts: (Part | readonly Part[])[] = [];
-  readonly #chunks = new Map<string, Part>();
 
   constructor(tools: {
     place: ContentPlace;
@@ -76,6 +80,8 @@ export class Packer {
   /** Packs the tree that the index was turned to. Returns the paths of files that could not be read as the walk had found them. */
   async packTree(entries: EntryTable): Promise<ReadonlySet<string>> {
     this.contents.follow(entries);
+    // Reading these twice, should they be new, takes less than compressing them, should they be there.
+    await this.hashAll(this.#perhapsThere(entries));
     return this.pack(this.#unpacked(entries));
   }
 
@@ -84,7 +90,7 @@ export class Packer {
     const missed = new Set<string>();
     const isDone = (entry: TreeEntry) => {
       const packed = this.#isPacked(entry);
-      if (packed) this.#bytesPacked += entry.stamp.size;
+      if (packed) this.#countDone(entry.path, entry.stamp.size);
       return packed;
     };
     await this.#workers.until(this.#signal, () =>
@@ -122,14 +128,26 @@ export class Packer {
 
   /** The files of which the store does not have what they hold. Of the others it is noted, without making an object of each. */
   *#unpacked(entries: EntryTable): Generator<TreeEntry> {
-    void entries.paths; // All at once share their memory.
     for (let row = 0; row < entries.length; row++) {
       if (!entries.isFile(row)) continue;
       const content = this.#index.rowAt(row);
       if (content >= 0 && this.#has(this.contents.table.digest(content))) {
         this.contents.setAt(row, content);
-        this.#bytesPacked += entries.size(row);
+        const size = entries.size(row);
+        if (size > chunkSize) this.#countDone(entries.path(row), size);
+        else this.#bytesPacked += size;
       } else yield entries.entry(row);
+    }
+  }
+
+  /** Large files of which it is not known what they hold, while the store has one of the same size. */
+  *#perhapsThere(entries: EntryTable): Generator<TreeEntry> {
+    for (let row = 0; row < entries.length; row++) {
+      if (!entries.isFile(row) || entries.size(row) <= chunkSize || this.#index.rowAt(row) >= 0) continue;
+      if (!this.#known.hasLarge(entries.size(row))) continue;
+      const entry = entries.entry(row);
+      this.#hashedAhead.add(entry.path);
+      yield entry;
     }
   }
 
@@ -159,7 +177,7 @@ export class Packer {
     const number = this.#workers.number();
     const { path, followed, stamp } = entry;
     const file = { path, followed, stamp };
-    const reading: Reading = { entry, readAt: Date.now(), parts: [] };
+    const reading: Reading = { entry, readAt: Date.now(), chunks: 0, parts: [] };
     for (let left = Math.ceil(stamp.size / chunkSize); left > 0; ) {
       const slots = [await this.#slot()];
       while (slots.length < Math.min(left, chunksAtOnce)) {
@@ -170,7 +188,7 @@ export class Packer {
       left -= slots.length;
       const read = this.#workers.run(
         "packChunks",
-        { number, file, at: slots.map(({ at }) => at), last: left === 0, chunks: true },
+        { number, file, at: slots.map(({ at }) => at), last: left === 0 },
         number,
       );
       results.add(read, (chunks) => this.#addChunks(reading, chunks, slots, missed));
@@ -193,47 +211,36 @@ export class Packer {
       if (this.#has(digest)) continue;
       const { size } = entry.stamp;
       this.#packed.add(digest);
-      this.#parts.push(size === 0 ? [] : this.#writer.addShared(slot, start, size, content.sha256));
+      this.#parts.push(size === 0 ? [] : this.#writer.addShared(slot, start, size));
     }
     if (!this.#writer.keeps(slot)) this.#workers.slots.give(slot);
   }
 
-  #addChunks(
-    { entry, readAt, parts }: Reading,
-    { sha256, whole }: ChunksRead,
-    slots: readonly Slot[],
-    missed: Set<string>,
-  ): void {
-    for (const [number, slot] of slots.entries()) {
-      const hash = sha256?.[number];
-      if (hash === undefined) this.#workers.slots.give(slot);
-      else parts.push(this.#addChunk(slot, Math.min(chunkSize, entry.stamp.size - parts.length * chunkSize), hash));
+  #addChunks(reading: Reading, { isUnchanged, sha256 }: ChunksRead, slots: readonly Slot[], missed: Set<string>): void {
+    const { entry, readAt, parts } = reading;
+    for (const slot of slots) {
+      const size = Math.min(chunkSize, entry.stamp.size - reading.chunks * chunkSize);
+      reading.chunks += 1;
+      if (isUnchanged) this.#writer.addChunk(slot, size, (part) => parts.push(part));
+      else this.#workers.slots.give(slot);
     }
-    if (sha256 === null) this.#miss(entry, missed);
-    if (whole === null) return;
-    const digest = this.#note(entry, { sha256: whole, identity: whole, fact: null }, readAt);
+    if (!isUnchanged) this.#miss(entry, missed);
+    if (sha256 === null) return;
+    const digest = this.#note(entry, { sha256, identity: sha256, fact: null }, readAt);
     if (this.#has(digest)) return;
     this.#packed.add(digest);
     this.#parts.push(parts);
   }
 
-  #addChunk(slot: Slot, size: number, sha256: string): Part {
-    const frame = this.#known.chunk(sha256);
-    const there = frame === undefined ? this.#chunks.get(sha256) : { frame, offset: 0, length: size };
-    if (there !== undefined) {
-      this.#workers.slots.give(slot);
-      return there;
-    }
-    const part = this.#writer.addChunk(slot, size, sha256);
-    this.#chunks.set(sha256, part);
-    return part;
-  }
-
   #note(entry: TreeEntry, content: FileContent, readAt: number): Uint8Array {
     const row = this.#index.note(entry, content, readAt);
     this.contents.set(entry.path, row);
-    this.#bytesPacked += entry.stamp.size;
+    this.#countDone(entry.path, entry.stamp.size);
     return this.contents.table.digest(row);
+  }
+
+  #countDone(path: string, size: number): void {
+    if (!this.#hashedAhead.delete(path)) this.#bytesPacked += size;
   }
 
   #miss({ path }: TreeEntry, missed: Set<string>): void {

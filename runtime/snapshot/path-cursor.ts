@@ -18,7 +18,8 @@ export class PathCursor {
     const entries = this.#entries;
     const end = Math.min(this.#row + ahead, entries.length);
     for (let row = this.#row; row < end; row++) {
-      if (entries.path(row) !== path) continue;
+      // Each unit of a text is one byte at least: most that differ are told apart without making a text.
+      if (entries.pathBytes(row) < path.length || entries.path(row) !== path) continue;
       this.#row = row;
       return row;
     }

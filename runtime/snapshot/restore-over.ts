@@ -32,10 +32,10 @@ export class EarlierRestore {
   readonly record: RestoreRecord | null;
   readonly looks: EntryLooks;
 
-  /** Starts threads at once where they are of use, since the snapshot is still to be read. */
+  /** Threads look at once, where they are of use, at what the earlier restore left there: the snapshot is still to be read. */
   constructor(target: string, threads: ThreadChoice) {
     this.record = RestoreRecord.read(target);
-    this.looks = new EntryLooks(target, this.record?.files ?? 0, threads);
+    this.looks = new EntryLooks(target, this.record?.paths ?? [], this.record?.trustedUntil ?? 0, threads);
   }
 
   close(): Promise<void> {
@@ -60,17 +60,19 @@ export async function restoreOver(
     );
   }
   requireNoMarker(manifest);
-  const token = markIncomplete(target, request.reference, request.alone);
+  const { token, wasComplete } = markIncomplete(target, request.reference, request.alone);
   try {
-    // Should another process have restored over it since the record was read: what that one wrote has changed since by its times.
+    // Should another process have restored over it since the record was read: what that one wrote has changed since by its times. What was
+    // seen until now was before that.
+    const isAsSeen = wasComplete && earlier.record?.isOf(target) === true;
     const comparison = new RestoredComparison(request, earlier.record, new Pace(watch));
-    await comparison.run(earlier.looks);
+    await comparison.run(earlier.looks, isAsSeen);
     requireOwnMark(target, token);
     const written = await comparison.apply(watch);
     const remarks = relocateTree({ ...manifest, entries: written }, target, location);
     comparison.finishFolders();
     requireOwnMark(target, token);
-    writeRecord(target, { target, location, contents: recordContents(manifest.entries) });
+    writeRecord(target, { target, location, contents: recordContents(manifest.entries, comparison.hasOnlyEntries) });
     removeMark(target);
     return remarks;
   } catch (error) {

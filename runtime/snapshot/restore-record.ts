@@ -1,10 +1,10 @@
-import { createHash, hash } from "node:crypto";
+import { hash } from "node:crypto";
 import { chmodSync, closeSync, lstatSync, openSync, readdirSync, readFileSync, readSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { replaceFile, userCacheFolder } from "./cache-files";
-import { DigestTable, digestSize } from "./digest-table";
-import type { ManifestEntry } from "./manifest-records";
-import { compareBytes } from "./paths";
+import { hashOf, replaceFile, userCacheFolder } from "./cache-files";
+import { digestSize } from "./digest-table";
+import type { SnapshotEntry, SnapshotFile } from "./manifest-table";
+import { compareBytes, parentOf } from "./paths";
 
 /** Grows whenever an older record would be read wrongly. */
 const format = 1;
@@ -14,6 +14,9 @@ const clockStep = 20;
 const pathsAtOnce = 4096;
 /** Bytes of a record's first line that are read to find out what it is of. */
 const longestHead = 64 * 1024;
+
+/** In place of a hash's first byte, of a folder that holds nothing but what was restored. */
+const onlyEntries = 1;
 
 interface Head {
   readonly format: number;
@@ -34,19 +37,19 @@ interface Head {
  */
 export class RestoreRecord {
   readonly location: string;
-  /** Milliseconds. */
-  readonly #trustedUntil: number;
-  readonly #contents: DigestTable;
-  /** Sorted as a manifest's entries are. */
-  readonly #paths: readonly string[];
-  /** Row of the path that is likely asked for next. */
-  #next = 0;
+  /** Milliseconds since 1970: what has changed later may be another thing by now. */
+  readonly trustedUntil: number;
+  readonly #digests: Buffer;
+  /** Of all that was restored, sorted as a manifest's entries are. Earlier versions of this package noted files only. */
+  readonly paths: readonly string[];
+  readonly #headText: string;
 
-  private constructor({ location, completed }: Head, contents: DigestTable, paths: readonly string[]) {
+  private constructor({ location, completed }: Head, headText: string, digests: Buffer, paths: readonly string[]) {
     this.location = location;
-    this.#trustedUntil = Number(BigInt(completed) / 1_000_000n) - clockStep;
-    this.#contents = contents;
-    this.#paths = paths;
+    this.#headText = headText;
+    this.trustedUntil = Number(BigInt(completed) / 1_000_000n) - clockStep;
+    this.#digests = digests;
+    this.paths = paths;
   }
 
   /** The record of a folder, or null where it is not known to be a restore. */
@@ -63,61 +66,74 @@ export class RestoreRecord {
     const body = bytes.subarray(end + 1);
     if (head === null || head.target !== target || head.root !== identityOf(target)) return null;
     if (head.sha256 !== hash("sha256", body)) return null;
-    const contents = new DigestTable(body.subarray(0, head.rows * digestSize));
+    const digests = Buffer.from(body.subarray(0, head.rows * digestSize));
     const paths = head.rows === 0 ? [] : body.toString("utf8", head.rows * digestSize).split("\0");
-    return new RestoreRecord(head, contents, paths);
+    return new RestoreRecord(head, JSON.stringify(head), digests, paths);
   }
 
-  /** Files that it knows. */
-  get files(): number {
-    return this.#paths.length;
+  /** Whether it is still the record of a folder: no other restore over it has ended since it was read. */
+  isOf(target: string): boolean {
+    return JSON.stringify(headOf(fileOf(target))) === this.#headText;
+  }
+
+  /** The row of each entry of a snapshot, or -1 where it has none with that path; and the folders that hold what the snapshot lacks. */
+  compare(entries: readonly SnapshotEntry[]): { readonly rows: Int32Array; readonly withOthers: ReadonlySet<string> } {
+    const rows = new Int32Array(entries.length).fill(-1);
+    const withOthers = new Set<string>();
+    let row = 0;
+    for (const [number, { path }] of entries.entries()) {
+      let known = this.paths[row];
+      while (known !== undefined && known !== path && compareBytes(known, path) < 0) {
+        withOthers.add(parentOf(known));
+        known = this.paths[++row];
+      }
+      if (known === path) rows[number] = row++;
+    }
+    for (const known of this.paths.slice(row)) withOthers.add(parentOf(known));
+    return { rows, withOthers };
+  }
+
+  /** Whether the folder of a row held nothing but what the record has, when the restore ended. */
+  hadOnlyEntries(row: number): boolean {
+    return this.#digests[row * digestSize] === onlyEntries;
   }
 
   /**
-   * SHA-256 of what a file was restored from, or null when it may have changed since: `ctime` is in milliseconds. Quickest when it is
-   * asked in the order of paths.
+   * Whether the file of a row was restored from the content of one of a snapshot, or null when it may have changed since: `ctime` is in
+   * milliseconds.
    */
-  content(path: string, ctime: number): string | null {
-    if (ctime >= this.#trustedUntil) return null;
-    const row = this.#rowOf(path);
-    return row === null ? null : this.#contents.hex(row);
-  }
-
-  #rowOf(path: string): number | null {
-    if (this.#paths[this.#next] === path) return this.#next++;
-    let [from, to] = [0, this.#paths.length];
-    while (from < to) {
-      const middle = (from + to) >>> 1;
-      if (compareBytes(this.#paths[middle] ?? "", path) < 0) from = middle + 1;
-      else to = middle;
-    }
-    if (this.#paths[from] !== path) return null;
-    this.#next = from + 1;
-    return from;
+  has(row: number, file: SnapshotFile, ctime: number): boolean | null {
+    return row < 0 || ctime >= this.trustedUntil ? null : file.hasDigest(this.#digests, row * digestSize);
   }
 }
 
-/** Digests and paths of the files of a restore, as a record has them. */
+/** Digests and paths of what was restored, as a record has them. */
 export interface RecordedContents {
   readonly rows: number;
-  /** The digests, then the paths, joined by NUL; in pieces. */
+  /** The digests, of folders {@link onlyEntries} or zeros; then the paths, joined by NUL; in pieces. */
   readonly pieces: readonly Buffer[];
   readonly sha256: string;
 }
 
-/** What a record says of files. Takes a moment, so it is made while there is nothing else to do. */
-export function recordContents(entries: readonly ManifestEntry[]): RecordedContents {
-  const files = entries.filter((entry) => entry.type === "file");
-  const digests = Buffer.allocUnsafeSlow(files.length * digestSize);
-  for (const [row, { sha256 }] of files.entries()) digests.write(sha256, row * digestSize, "hex");
+/**
+ * What a record says. Takes a moment, so it is made while there is nothing else to do. `hasOnlyEntries`: whether the folder with a path will hold
+ * nothing else when the restore ends.
+ */
+export function recordContents(
+  entries: readonly SnapshotEntry[],
+  hasOnlyEntries: (folder: string) => boolean,
+): RecordedContents {
+  const digests = Buffer.allocUnsafeSlow(entries.length * digestSize);
+  for (const [row, entry] of entries.entries()) {
+    entry.copyDigest(digests, row * digestSize);
+    if (entry.type === "directory" && hasOnlyEntries(entry.path)) digests[row * digestSize] = onlyEntries;
+  }
   const pieces = [digests];
-  for (let row = 0; row < files.length; row += pathsAtOnce) {
-    const paths = files.slice(row, row + pathsAtOnce).map(({ path }) => path);
+  for (let row = 0; row < entries.length; row += pathsAtOnce) {
+    const paths = entries.slice(row, row + pathsAtOnce).map(({ path }) => path);
     pieces.push(Buffer.from(`${row === 0 ? "" : "\0"}${paths.join("\0")}`));
   }
-  const whole = createHash("sha256");
-  for (const piece of pieces) whole.update(piece);
-  return { rows: files.length, pieces, sha256: whole.digest("hex") };
+  return { rows: entries.length, pieces, sha256: hashOf(pieces) };
 }
 
 /** Notes a restore that is complete in all but, perhaps, its folder's name. Forgets those whose folders are gone. */

@@ -32,6 +32,11 @@ export class RestoreWorkers {
     return this.#pool?.size ?? 1;
   }
 
+  /** True where tasks are done while the calling thread goes on. */
+  get inThreads(): boolean {
+    return this.#pool !== null;
+  }
+
   /** Has a task done. Throws {@link DamagedSnapshotError} and what files and disks give. `transfer`: buffers that are handed over. */
   async run<Name extends keyof RestoreHandlers>(
     name: Name,

@@ -21,7 +21,7 @@ import { requirePaths, requireWithin, usualLimits } from "./limits";
 import { type Manifest, readManifest } from "./manifest-file";
 import { makePartialFolder } from "./partial-folder";
 import { partsOf } from "./parts";
-import { joinPath } from "./paths";
+import { foldersAbove, joinPath } from "./paths";
 import { parseReference } from "./reference";
 import { relocateTree } from "./relocate-tree";
 import { writeTreeFromCache } from "./restore-cache";
@@ -116,14 +116,16 @@ async function restoreInPlace(
   requirePaths(manifest, target);
   refuseCollisions(manifest, target);
   requireNoMarker(manifest);
-  const token = markIncomplete(target, request.reference, true);
+  const { token } = markIncomplete(target, request.reference, true);
   try {
     await fill(asked, undefined, target, watch);
     const rewritten = relocateTree(manifest, target, location);
     finishFolders(manifest.entries, target);
     watch.signal?.throwIfAborted();
     requireOwnMark(target, token);
-    const remarks = note(target, { target, location, contents: recordContents(manifest.entries) });
+    // What else was there, of a restore that was killed or of the file system's own, was not looked for.
+    const contents = recordContents(manifest.entries, () => false);
+    const remarks = note(target, { target, location, contents });
     removeMark(target);
     return answerOf(asked, [...rewritten, ...remarks]);
   } catch (error) {
@@ -179,7 +181,10 @@ async function fill(
   const writing = writeTree(manifest, store, folder, watch);
   try {
     // While threads write.
-    return cache === undefined ? recordContents(manifest.entries) : null;
+    if (cache !== undefined) return null;
+    // A folder for models is made where none travel.
+    const above = new Set(foldersAbove(manifest.head.layout.models));
+    return recordContents(manifest.entries, (path) => !above.has(path));
   } finally {
     await writing;
   }

@@ -20,28 +20,30 @@ import { chunkSize } from "./content";
 import { incompleteMarker } from "./incomplete";
 import { isKnownPlace, largestKnownPlace, relocateTarget } from "./known-places";
 import type { Manifest } from "./manifest-file";
-import type { FileRecord, ManifestEntry } from "./manifest-records";
+import type { SnapshotEntry, SnapshotFile } from "./manifest-table";
 import { formatCount, type Pace } from "./pace";
 import { type Parts, partNames, partOf, partsOf } from "./parts";
-import { foldersAbove, joinPath, nameOf, parentOf } from "./paths";
+import { compareBytes, foldersAbove, isWithin, joinPath, parentOf } from "./paths";
 import type { RestoreOver } from "./restore-over";
 import type { RestoreRecord } from "./restore-record";
 import type { ThreadChoice } from "./restore-workers";
 import type { EntryLooks } from "./restored-look";
-import { isAbsent, isUnknown, type Looks, lookFields } from "./threads/look";
+import { isAbsent, isUnknown, type Looks, sameNames } from "./threads/look";
 import { TravelRules } from "./travel-rules";
 import { timeOf } from "./write-plan";
 import { writeFiles } from "./write-tree";
 
 /** One of the snapshot's folders, as it is in the target. */
 interface Folder {
-  /** Names in it, or {@link unknownNames}. */
+  /** Names in it, {@link unknownNames}, or {@link noOthers}. */
   readonly names: number;
   /** Names in it that the snapshot has there as well. */
   found: number;
 }
 
 const unknownNames = -1;
+/** All of them are the snapshot's as well. */
+const noOthers = -2;
 
 /** What is in place of an entry. */
 interface Seen {
@@ -71,10 +73,14 @@ export class RestoredComparison {
   readonly #protected: ReadonlySet<string>;
   /** In the way of what comes, or not in the snapshot. */
   readonly #remove: string[] = [];
-  readonly #make: ManifestEntry[] = [];
-  readonly #write: FileRecord[] = [];
+  /** Folders that hold, or have held, what is not the snapshot's. */
+  readonly #withExtras = new Set<string>();
+  /** Folders that hold what the snapshot lacks, by the record. */
+  #withOthers: ReadonlySet<string> = new Set();
+  readonly #make: SnapshotEntry[] = [];
+  readonly #write: SnapshotFile[] = [];
   /** Of unchanged content, but with another time or other permissions. */
-  readonly #adjust: FileRecord[] = [];
+  readonly #adjust: SnapshotFile[] = [];
   readonly #modes = new Map<string, number>();
   readonly #buffer = Buffer.allocUnsafeSlow(chunkSize);
 
@@ -92,32 +98,43 @@ export class RestoredComparison {
     this.#protected = new Set(roots.flatMap((root) => [root, ...foldersAbove(root)]));
   }
 
-  async run(looks: EntryLooks): Promise<void> {
+  /** `isAsSeen`: nothing was written since the folder was first looked at. */
+  async run(looks: EntryLooks, isAsSeen: boolean): Promise<void> {
     const { entries } = this.#manifest;
-    const found = await looks.at(entries, this.#pace);
+    const { rows, withOthers } = this.#record?.compare(entries) ?? nothingRecorded(entries.length);
+    this.#withOthers = withOthers;
+    const early = isAsSeen ? await looks.early(this.#pace) : null;
+    const others = early === null ? entries : entries.filter((_, number) => (rows[number] ?? -1) < 0);
+    const late = await looks.at(
+      others.map(({ path }) => path),
+      this.#pace,
+    );
+    let nextLate = 0;
     this.#folders.set("", { names: unknownNames, found: 0 });
     let path = "";
     let folder = this.#folders.get("");
     // In their order a folder comes before what it holds.
     for (const [number, entry] of entries.entries()) {
+      const row = rows[number] ?? -1;
+      const [found, at] = early === null || row < 0 ? late(nextLate++) : early(row);
       if (this.#pace.due) await this.#pace.rest(() => `compared ${formatCount(number, "files")}`);
       if (!isIn(entry.path, path)) {
         path = parentOf(entry.path);
         folder = this.#folders.get(path);
       }
       // Where its folder is to be made, or another thing is there as yet, whatever was seen is not it.
-      const seen = folder === undefined ? null : this.#seen(entry.path, ...found(number));
+      const seen = folder === undefined ? null : this.#seen(entry.path, found, at);
       if (seen === null || folder === undefined) this.#add(entry);
       else {
         folder.found += 1;
-        this.#compare(entry, seen);
+        this.#compare(entry, seen, row);
       }
     }
     this.#findExtras();
   }
 
   /** Does it. Returns the entries that were written. */
-  async apply(watch: Partial<Watch> & ThreadChoice): Promise<readonly ManifestEntry[]> {
+  async apply(watch: Partial<Watch> & ThreadChoice): Promise<readonly SnapshotEntry[]> {
     const changed = [...this.#remove, ...this.#make.map(({ path }) => path), ...this.#write.map(({ path }) => path)];
     for (const folder of new Set(changed.map(parentOf))) this.#open(folder);
     for (const path of this.#remove) await removeTree(this.#absolute(path));
@@ -126,7 +143,7 @@ export class RestoredComparison {
     }
     for (const file of this.#write) rmSync(this.#absolute(file.path), { force: true });
     for (const file of this.#adjust) {
-      chmodSync(this.#absolute(file.path), Number.parseInt(file.mode, 8));
+      chmodSync(this.#absolute(file.path), file.permissions);
       const time = timeOf(file.mtime);
       utimesSync(this.#absolute(file.path), time, time);
     }
@@ -137,21 +154,25 @@ export class RestoredComparison {
     return [...this.#write, ...links];
   }
 
+  /** Whether a folder of the snapshot holds nothing else, after {@link apply}. */
+  readonly hasOnlyEntries = (folder: string): boolean =>
+    !this.#withExtras.has(folder) && !isWithin(this.#parts.models, folder);
+
   /** Gives folders the permissions of the snapshot, the innermost first. */
   finishFolders(): void {
     for (const entry of this.#manifest.entries.toReversed()) {
       if (entry.type !== "directory") continue;
-      const mode = Number.parseInt(entry.mode, 8);
+      const mode = entry.permissions;
       if (this.#modes.get(entry.path) !== mode) chmodSync(this.#absolute(entry.path), mode);
     }
   }
 
-  #compare(entry: ManifestEntry, seen: Seen): void {
+  #compare(entry: SnapshotEntry, seen: Seen, row: number): void {
     const { path } = entry;
     const kind = seen.mode & constants.S_IFMT;
     if (entry.type === "directory") {
       if (kind === constants.S_IFDIR) {
-        this.#folders.set(path, { names: seen.names, found: 0 });
+        this.#folders.set(path, { names: this.#namesIn(path, seen, row), found: 0 });
         this.#modes.set(path, seen.mode & 0o7777);
         // What may not be read cannot be compared.
         if ((seen.mode & 0o500) !== 0o500) this.#open(path);
@@ -161,15 +182,20 @@ export class RestoredComparison {
       const target = relocateTarget(entry.target, this.#manifest.head.root, this.#location) ?? entry.target;
       if (kind === constants.S_IFLNK && readlinkSync(this.#absolute(path)) === target) return;
     } else if (kind === constants.S_IFREG) {
-      this.#compareFile(entry, seen);
+      this.#compareFile(entry, seen, row);
       return;
     }
     this.#remove.push(path);
     this.#add(entry);
   }
 
-  #compareFile(file: FileRecord, seen: Seen): void {
-    if (!this.#hasContent(file, seen)) this.#write.push(file);
+  #namesIn(path: string, { names }: Seen, row: number): number {
+    if (names !== sameNames) return names;
+    return this.#record?.hadOnlyEntries(row) === true && !this.#withOthers.has(path) ? noOthers : unknownNames;
+  }
+
+  #compareFile(file: SnapshotFile, seen: Seen, row: number): void {
+    if (!this.#hasContent(file, seen, row)) this.#write.push(file);
     else if (!this.#isAsWritten(file, seen)) {
       // Its inode may belong to others as well.
       if (seen.links > 1) this.#write.push(file);
@@ -177,31 +203,30 @@ export class RestoredComparison {
     }
   }
 
-  #hasContent(file: FileRecord, seen: Seen): boolean {
+  #hasContent(file: SnapshotFile, seen: Seen, row: number): boolean {
     if (this.#isRewritten(file)) {
       // What it holds here is not what the snapshot holds, and byte code of it was left out.
       const same = this.#record?.location === this.#location && !file.path.endsWith(".py");
-      return same && this.#record?.content(file.path, seen.changed) === file.sha256;
+      return same && this.#record?.has(row, file, seen.changed) === true;
     }
     if (seen.size !== file.size) return false;
-    const known = this.#record?.content(file.path, seen.changed) ?? this.#hash(file.path);
-    return known === file.sha256;
+    return this.#record?.has(row, file, seen.changed) ?? this.#hash(file.path) === file.sha256;
   }
 
   /** True where a restore elsewhere may write another content than the snapshot's. */
-  #isRewritten({ path, size }: FileRecord): boolean {
+  #isRewritten({ path, size }: SnapshotFile): boolean {
     const { root } = this.#manifest.head;
     return root !== this.#location && size <= largestKnownPlace && isKnownPlace(path, this.#parts);
   }
 
-  #isAsWritten(file: FileRecord, seen: Seen): boolean {
-    if ((seen.mode & 0o7777) !== Number.parseInt(file.mode, 8)) return false;
+  #isAsWritten(file: SnapshotFile, seen: Seen): boolean {
+    if ((seen.mode & 0o7777) !== file.permissions) return false;
     if (this.#isRewritten(file)) return true;
     // To the microsecond, which is what can be set.
-    return Math.abs(seen.modified - timeOf(file.mtime) * 1000) < 0.002;
+    return Math.abs(seen.modified - Math.max(file.mtimeMs, 0)) < 0.002;
   }
 
-  #add(entry: ManifestEntry): void {
+  #add(entry: SnapshotEntry): void {
     if (entry.type === "file") {
       this.#write.push(entry);
       return;
@@ -212,12 +237,14 @@ export class RestoredComparison {
 
   /** What is in folders besides the snapshot's entries. */
   #findExtras(): void {
-    const extras = new Map<string, Set<string>>();
-    for (const [path, { names, found }] of this.#folders) {
-      if (names !== found) extras.set(path, new Set(readdirSync(this.#absolute(path))));
+    for (const [folder, { names, found }] of this.#folders) {
+      if (names === found || names === noOthers) continue;
+      for (const name of readdirSync(this.#absolute(folder))) {
+        if (isEntry(this.#manifest.entries, joinPath(folder, name))) continue;
+        this.#withExtras.add(folder);
+        this.#extra(folder, name);
+      }
     }
-    for (const { path } of this.#manifest.entries) extras.get(parentOf(path))?.delete(nameOf(path));
-    for (const [folder, names] of extras) for (const name of names) this.#extra(folder, name);
   }
 
   #extra(folder: string, name: string): void {
@@ -254,12 +281,18 @@ export class RestoredComparison {
 
   /** What was seen of an entry of a folder that is there; null for nothing. */
   #seen(path: string, looks: Looks, at: number): Seen | null {
-    const [mode = isUnknown, links = 0, size = 0, modified = 0, changed = 0, names = 0] = looks.subarray(
-      at,
-      at + lookFields,
-    );
+    const mode = looks[at] ?? isUnknown;
     if (mode === isAbsent) return null;
-    if (mode !== isUnknown) return { mode, links, size, modified, changed, names };
+    if (mode !== isUnknown) {
+      return {
+        mode,
+        links: looks[at + 1] ?? 0,
+        size: looks[at + 2] ?? 0,
+        modified: looks[at + 3] ?? 0,
+        changed: looks[at + 4] ?? 0,
+        names: looks[at + 5] ?? 0,
+      };
+    }
     // By now, folders above it have permissions to look at it.
     const found = lstatSync(this.#absolute(path), { throwIfNoEntry: false });
     if (found === undefined) return null;
@@ -281,6 +314,20 @@ export class RestoredComparison {
   #absolute(path: string): string {
     return path === "" ? this.#target : `${this.#target}/${path}`;
   }
+}
+
+function nothingRecorded(entries: number): ReturnType<RestoreRecord["compare"]> {
+  return { rows: new Int32Array(entries).fill(-1), withOthers: new Set() };
+}
+
+function isEntry(entries: readonly SnapshotEntry[], path: string): boolean {
+  let [from, to] = [0, entries.length];
+  while (from < to) {
+    const middle = (from + to) >>> 1;
+    if (compareBytes(entries[middle]?.path ?? "", path) < 0) from = middle + 1;
+    else to = middle;
+  }
+  return entries[from]?.path === path;
 }
 
 /** True for a path whose folder is this one. */

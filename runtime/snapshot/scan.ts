@@ -103,7 +103,7 @@ async function readAll(first: Tree, { index, place, mode, look, pool, request }:
 }
 
 /** The files whose content has to be known: all that travel, and models where they are locked. */
-export function* hashedEntries({ entries, models }: Tree, mode: ModelsMode): Generator<TreeEntry> {
+function* hashedEntries({ entries, models }: Tree, mode: ModelsMode): Generator<TreeEntry> {
   void entries.paths; // All at once share their memory.
   for (let row = 0; row < entries.length; row++) if (entries.isFile(row)) yield entries.entry(row);
   if (mode === "locked") yield* models;

@@ -97,6 +97,7 @@ export function writeIndex(
     },
   });
   replaceFile(file, [head, ...body]);
+  digests.release();
 }
 
 /** The first line: the hash of the rest of it, so that it can be believed without reading any further. */

@@ -35,6 +35,9 @@ export interface SnapshotPlace extends Pick<Partial<Watch>, "signal"> {
   readonly elapsed: () => number;
 }
 
+/** What is noted of a comparison with a base. */
+type Noted = Pick<Compared, "changes"> & { readonly base: Pick<BaseEntries, "digest" | "keep"> | null };
+
 export interface StoredSnapshot {
   readonly digest: string;
   readonly head: ManifestHead;
@@ -95,7 +98,7 @@ class Storing {
   }
 
   /** Says where nothing changed since it was noted; it is of no use without a base. */
-  #fingerprint({ base, changes }: Compared): string | null {
+  #fingerprint({ base, changes }: Noted): string | null {
     return base === null ? null : fingerprintOf(this.#headText, base.digest, this.#entries, changes);
   }
 
@@ -136,7 +139,7 @@ class Storing {
     this.#packed.known.remember(digest, manifest.contents(), this.#sizeOf);
     if (base !== null) return { digest, remarks: this.#keep(digest, needs, compared, kept) };
     const itself = manifest.asBase({ store: store.location, digest, size });
-    return { digest, remarks: this.#keep(digest, needs, { entries: this.#entries, base: itself, changes: [] }, kept) };
+    return { digest, remarks: this.#keep(digest, needs, { base: itself, changes: [] }, kept) };
   }
 
   /** The smaller of what differs from a base, and all; what differs only where that is far less. */
@@ -165,7 +168,7 @@ class Storing {
   }
 
   /** Notes what was packed for the next time; a failure is a remark. */
-  #keep(digest: string, needs: Needs, compared: Compared, kept: BaseEntries | null): readonly string[] {
+  #keep(digest: string, needs: Needs, compared: Noted, kept: BaseEntries | null): readonly string[] {
     const { store, index } = this.#place;
     const { base } = compared;
     const fingerprint = this.#fingerprint(compared);

@@ -89,7 +89,7 @@ export interface ModelFile {
 
 /** The first record of a manifest. */
 export interface ManifestHead {
-  readonly format: 1;
+  readonly format: 2;
   readonly summary: EnvironmentSummary;
   readonly layout: Layout;
   /** Absolute root at packing time; a restore elsewhere rewrites the known places that name it. */

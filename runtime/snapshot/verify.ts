@@ -4,6 +4,7 @@ import { ObjectNotFoundError, type ObjectStore, openStore } from "../store";
 import { readFrames } from "./frame-reader";
 import { type Manifest, packKey, readManifest } from "./manifest-file";
 import type { FileRecord, FrameRecord, PackRecord } from "./manifest-records";
+import type { SnapshotFile } from "./manifest-table";
 import { Pace } from "./pace";
 import { formatReference, parseReference } from "./reference";
 import { ownBuffers, RestoreWorkers, type ThreadChoice } from "./restore-workers";
@@ -156,7 +157,7 @@ class Verifier {
   /** Every file's content against its hash, as a restore would put it together. */
   async #readFiles(damaged: ReadonlySet<number>): Promise<readonly string[]> {
     const problems: string[] = [];
-    const readable = this.manifest.entries.filter((entry): entry is FileRecord => {
+    const readable = this.manifest.entries.filter((entry): entry is SnapshotFile => {
       if (entry.type !== "file") return false;
       if (entry.parts.some(([frame]) => damaged.has(this.manifest.frames[frame]?.pack ?? -1))) return false;
       return !this.verified.files.has(this.#fileKey(entry));

@@ -2,7 +2,7 @@ import type { Watch } from "../waiting";
 import type { NewEntry, TablePlace } from "./entry-record";
 import { EntryTable } from "./entry-table";
 import { type FolderToWalk, FolderWalk, identityOf, look, type WalkedFolder, type WalkPlace } from "./folder-walk";
-import { endOf, mergeTables, type TableSlice, wholeOf } from "./merge-tables";
+import { endOf, mergeIsEqual, mergeTables, type TableSlice, wholeOf } from "./merge-tables";
 import { formatCount, Pace } from "./pace";
 import { type Part, type Parts, partNames } from "./parts";
 import { compareBytes, foldersAbove } from "./paths";
@@ -15,6 +15,8 @@ export interface WalkRequest extends Partial<Watch> {
   readonly root: string;
   readonly parts: Parts;
   readonly models: ModelsMode;
+  /** What was found before: where everything is as it was, that table is the answer, instead of another one that is equal. */
+  readonly before?: EntryTable;
   /** The threads that share the work where there is much of it. */
   readonly threads: () => ThreadPool;
 }
@@ -67,7 +69,11 @@ class Walk {
     // A part inside a folder that stays out, or inside another part, is a start of its own: it travels in any case.
     const parts = await Promise.all(partNames.map((part) => this.#walkPart(part)));
     const lists = parts.map((piece) => (piece === null ? [] : this.#slicesOf(piece)));
-    const entries = mergeTables([...lists, [wholeOf(this.#madeEntries(lists))]]);
+    const slices = [...lists, [wholeOf(this.#madeEntries(lists))]];
+    const { before } = this.#request;
+    const isSame = before !== undefined && mergeIsEqual(slices, before);
+    if (isSame) for (const list of slices) for (const { done } of list) done?.();
+    const entries = isSame ? before : mergeTables(slices);
     if (this.#credentials.length > 0) {
       this.#remarks.push(`left out because they hold credentials: ${shorten(this.#credentials)}`);
     }

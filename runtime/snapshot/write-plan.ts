@@ -1,6 +1,6 @@
 import type { Manifest } from "./manifest-file";
 import { packKey } from "./manifest-file";
-import type { FileRecord } from "./manifest-records";
+import type { SnapshotFile } from "./manifest-table";
 import { type FrameToWrite, isPiece, sliceFields } from "./threads/write-frames";
 
 /** Bytes of a pack that are read at a time: frames that lie side by side are one request to a bucket. */
@@ -21,7 +21,7 @@ export interface PlannedWrite {
   /** Bytes that come of it. */
   readonly bytes: number;
   /** Files that get a part of their content, once for each part, and its bytes. */
-  readonly pieces: readonly (readonly [file: FileRecord, bytes: number])[];
+  readonly pieces: readonly (readonly [file: SnapshotFile, bytes: number])[];
 }
 
 /**
@@ -36,10 +36,10 @@ export class WritePlan {
   /** Bytes of the content of all frames that are needed. */
   readonly frameBytes: number;
   /** Files that are made of more than one slice. */
-  readonly inPieces: readonly FileRecord[];
+  readonly inPieces: readonly SnapshotFile[];
   readonly #manifest: Manifest;
-  readonly #files: readonly FileRecord[];
-  readonly #empty: readonly FileRecord[];
+  readonly #files: readonly SnapshotFile[];
+  readonly #empty: readonly SnapshotFile[];
   /** For each frame, the number of its first slice; at the end the number of slices. */
   readonly #first: Uint32Array;
   /** For each slice, in the order of frames. */
@@ -48,16 +48,18 @@ export class WritePlan {
   readonly #length: Uint32Array;
   readonly #position: Float64Array;
 
-  constructor(manifest: Manifest, files: readonly FileRecord[]) {
+  constructor(manifest: Manifest, files: readonly SnapshotFile[]) {
     this.#manifest = manifest;
     this.#files = files;
     this.#empty = files.filter(({ size }) => size === 0);
-    this.inPieces = files.filter(({ parts }) => parts.length > 1);
+    this.inPieces = files.filter(({ partCount }) => partCount > 1);
     const first = new Uint32Array(manifest.frames.length + 1);
     let bytes = 0;
-    for (const { size, parts } of files) {
-      bytes += size;
-      for (const [frame] of parts) first[frame + 1] = (first[frame + 1] ?? 0) + 1;
+    for (const file of files) {
+      bytes += file.size;
+      file.eachPart((frame) => {
+        first[frame + 1] = (first[frame + 1] ?? 0) + 1;
+      });
     }
     for (let frame = 1; frame < first.length; frame++) first[frame] = (first[frame] ?? 0) + (first[frame - 1] ?? 0);
     const count = first.at(-1) ?? 0;
@@ -104,9 +106,9 @@ export class WritePlan {
 
   #fill(): void {
     const next = this.#first.slice();
-    for (const [number, { parts }] of this.#files.entries()) {
+    for (const [number, file] of this.#files.entries()) {
       let position = 0;
-      for (const [frame, offset, length] of parts) {
+      file.eachPart((frame, offset, length) => {
         const slice = next[frame] ?? 0;
         next[frame] = slice + 1;
         this.#file[slice] = number;
@@ -114,7 +116,7 @@ export class WritePlan {
         this.#length[slice] = length;
         this.#position[slice] = position;
         position += length;
-      }
+      });
     }
   }
 
@@ -129,20 +131,20 @@ export class WritePlan {
     const count = (this.#first[to + 1] ?? 0) - firstSlice;
     const paths: string[] = [];
     const slices = new Float64Array(count * sliceFields);
-    const pieces: [FileRecord, number][] = [];
+    const pieces: [SnapshotFile, number][] = [];
     let bytes = 0;
     for (let index = 0; index < count; index++) {
       const slice = firstSlice + index;
       const file = this.#files[this.#file[slice] ?? 0];
       if (file === undefined) continue;
       const length = this.#length[slice] ?? 0;
-      const isWhole = file.parts.length === 1;
+      const isWhole = file.partCount === 1;
       paths.push(file.path);
       const at = index * sliceFields;
       slices[at] = this.#offset[slice] ?? 0;
       slices[at + 1] = length;
       slices[at + 2] = this.#position[slice] ?? 0;
-      slices[at + 3] = isWhole ? Number.parseInt(file.mode, 8) : isPiece;
+      slices[at + 3] = isWhole ? file.permissions : isPiece;
       slices[at + 4] = isWhole ? timeOf(file.mtime) : 0;
       if (!isWhole) pieces.push([file, length]);
       bytes += length;
@@ -155,10 +157,10 @@ export class WritePlan {
     return { range, frames, paths: paths.join("\0"), slices, bytes, pieces };
   }
 
-  #withoutContent(files: readonly FileRecord[]): PlannedWrite {
+  #withoutContent(files: readonly SnapshotFile[]): PlannedWrite {
     const slices = new Float64Array(files.length * sliceFields);
-    for (const [index, { mode, mtime }] of files.entries()) {
-      slices[index * sliceFields + 3] = Number.parseInt(mode, 8);
+    for (const [index, { permissions, mtime }] of files.entries()) {
+      slices[index * sliceFields + 3] = permissions;
       slices[index * sliceFields + 4] = timeOf(mtime);
     }
     return { range: null, frames: [], paths: files.map(({ path }) => path).join("\0"), slices, bytes: 0, pieces: [] };

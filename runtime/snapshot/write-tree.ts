@@ -16,7 +16,8 @@ import type { ObjectStore } from "../store";
 import type { Watch } from "../waiting";
 import { fetchRange } from "./frame-reader";
 import type { Manifest } from "./manifest-file";
-import type { FileRecord, ManifestEntry } from "./manifest-records";
+import type { ManifestEntry } from "./manifest-records";
+import type { SnapshotFile } from "./manifest-table";
 import { Pace } from "./pace";
 import { ownBuffers, RestoreWorkers, type ThreadChoice } from "./restore-workers";
 import type { PackRange } from "./threads/frames";
@@ -50,7 +51,7 @@ export async function writeFiles(
   manifest: Manifest,
   store: ObjectStore,
   folder: string,
-  files: readonly FileRecord[],
+  files: readonly SnapshotFile[],
   watch: Partial<Watch> & ThreadChoice,
 ): Promise<void> {
   const plan = new WritePlan(manifest, files);
@@ -134,9 +135,9 @@ async function rangeOf(store: ObjectStore, range: NonNullable<PlannedWrite["rang
 class Pieces {
   readonly #folder: string;
   /** Bytes that are still to come. */
-  readonly #missing = new Map<FileRecord, number>();
+  readonly #missing = new Map<SnapshotFile, number>();
 
-  constructor(folder: string, files: readonly FileRecord[]) {
+  constructor(folder: string, files: readonly SnapshotFile[]) {
     this.#folder = folder;
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
     for (const file of files) {
@@ -153,7 +154,7 @@ class Pieces {
     }
   }
 
-  #finish({ path, mode, mtime }: FileRecord): void {
+  #finish({ path, mode, mtime }: SnapshotFile): void {
     const descriptor = openSync(`${this.#folder}/${path}`, constants.O_WRONLY | constants.O_NOFOLLOW);
     try {
       fchmodSync(descriptor, Number.parseInt(mode, 8));

@@ -35,7 +35,7 @@ let manifest: Buffer;
 let records: readonly unknown[];
 let packFile: string;
 let packBytes: Buffer;
-/** Plain content by its hash, of the frames that there are. */
+/** Plain content by the hash of its frame, of the frames that there are. */
 let plainFrames: ReadonlyMap<string, Buffer>;
 let original: ReturnType<typeof withoutTimes>;
 const at = (...names: string[]) => join(folder.path, ...names);
@@ -70,7 +70,7 @@ beforeAll(async () => {
       name,
       zstdDecompressSync(packBytes.subarray(offset, offset + length)),
     ]),
-  ).set(sha256(added), added);
+  ).set(sha256(zstdCompressSync(added)), added);
   chmodSync(packFile, 0o644);
   original = withoutTimes(describeTree(root, (path) => path === "ComfyUI/models/checkpoints"));
 });

@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { DamagedSnapshotError, RestoreRefusedError, type RestoreRequest, restore } from "../../runtime/snapshot";
 import { type Folding, probeFolding, refuseCollisions } from "../../runtime/snapshot/collisions";
-import type { Manifest } from "../../runtime/snapshot/manifest-file";
 import { plainHead, sha256, writeManifest, writeManifestAsIs, writePack } from "../support/hostile-manifest";
 import { temporaryFolder, writeFiles } from "../support/trees";
 
@@ -294,12 +293,7 @@ describe("a bomb is refused by the limit that it exceeds, before anything is wri
 });
 
 describe("names that a file system may take for one", () => {
-  const manifestOf = (...paths: string[]): Manifest => ({
-    head: plainHead as unknown as Manifest["head"],
-    packs: [],
-    frames: [],
-    entries: paths.map((path) => ({ type: "directory", path, mode: "755" })),
-  });
+  const manifestOf = (...paths: string[]) => ({ entries: paths.map((path) => ({ path })) });
   const tells: Folding = { letterCase: false, normalization: false };
   const composed = "caf\u00e9";
   const decomposed = "cafe\u0301";

@@ -77,7 +77,8 @@ test.each([
   ["a mode that is none", [fileAt("a", { mode: "4755" })], {}],
   ["a size that is no number", [fileAt("a", { size: -1 })], {}],
   ["a layout that climbs out", [fileAt("a")], { head: { layout: { ...plainHead.layout, models: "../models" } } }],
-  ["a format of a newer version", [fileAt("a")], { head: { format: 2 } }],
+  ["a format of a newer version", [fileAt("a")], { head: { format: 3 } }],
+  ["the format whose frames have the hashes of their content", [fileAt("a")], { head: { format: 1 } }],
 ] as const)("a manifest with %s is refused, and nothing is written", async (_, entries, change) => {
   expect(await refusal(entries, change)).toBeInstanceOf(DamagedSnapshotError);
 });

@@ -18,7 +18,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vi
 import type { EnvironmentLocation } from "../../runtime/environment";
 import { type PackedSnapshot, pack, restore, scan } from "../../runtime/snapshot";
 import { incompleteMarker } from "../../runtime/snapshot/incomplete";
+import { restoreBy } from "../../runtime/snapshot/restore";
 import { processToken } from "../../runtime/store";
+import { waitFor } from "../../runtime/waiting";
 import { buildEngine, type EngineProcess } from "../support/engine-process";
 import {
   describeTree,
@@ -130,6 +132,38 @@ test("over an earlier restore, only what differs is written, and the result is t
     `${readOnly}/a.py`,
   ]);
   expect(existsSync(at("target", incompleteMarker))).toBe(false);
+});
+
+test("threads that look before the snapshot is read find what was added to folders, changed and removed since", async () => {
+  const again = () =>
+    restoreBy({ threads: 2 }, { reference: before.reference, target: at("target"), location: at("env"), over: true });
+  await again();
+  // From a restore over it on, its folders have been as they are for long enough.
+  const written = Date.now();
+  await waitFor({
+    what: "a later time",
+    deadline: 10_000,
+    interval: 20,
+    look: () => Date.now() > written + 100 || undefined,
+  });
+  await again();
+  const earlier = inodes(at("target"));
+  await again();
+  expect(inodes(at("target"))).toEqual(earlier);
+
+  writeFiles(at("target"), { "ComfyUI/custom_nodes/old_plugin/added.py": "", "ComfyUI/user/mine.json": "{}" });
+  rmSync(at("target/ComfyUI/becomes-file"), { recursive: true });
+  appendFileSync(at("target/ComfyUI/main.py"), "changed");
+  await again();
+  expect(existsSync(at("target/ComfyUI/user/mine.json"))).toBe(true);
+  rmSync(at("target/ComfyUI/user"), { recursive: true });
+  expectSame(at("target"));
+
+  // As if a process that restored something else had been killed in the middle.
+  writeFileSync(at("target", incompleteMarker), "");
+  rmSync(at("target/ComfyUI/becomes-file"), { recursive: true });
+  await again();
+  expectSame(at("target"));
 });
 
 test("at another location, places that were rewritten before are not written again", async () => {

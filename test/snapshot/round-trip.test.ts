@@ -82,7 +82,7 @@ test("a snapshot's head says what the environment is", async () => {
   expect(head).toEqual(packed.head);
   expect(head.summary).toEqual(scanned.summary);
   expect(head).toMatchObject({
-    format: 1,
+    format: 2,
     root: at("env"),
     interpreter: process.execPath,
     summary: { python: "3.11.7", comfyui: "0.3.64", distributions: { six: "1.17.0" } },

@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { EnvironmentLocation } from "../../runtime/environment";
 import {
   DamagedSnapshotError,
@@ -25,6 +25,7 @@ import {
   SnapshotNotFoundError,
   verify,
 } from "../../runtime/snapshot";
+import { PackWorkers } from "../../runtime/snapshot/threads/pack-workers";
 import { makeEnvironment, temporaryFolder, writeFiles } from "../support/trees";
 
 let folder: ReturnType<typeof temporaryFolder>;
@@ -87,6 +88,36 @@ test("of a large file, only the megabytes that changed are added", async () => {
   writeFileSync(at("env/ComfyUI/large.bin"), bytes);
 
   expect((await packIt()).bytesAdded).toBe(1024 * 1024);
+});
+
+test("without an index, a large file that the store has is read and not compressed", async () => {
+  const first = await packIt();
+  const run = vi.spyOn(PackWorkers.prototype, "run");
+  const { digest, bytesAdded } = await pack({
+    environment,
+    models: "referenced",
+    store: at("store"),
+    plugins: [],
+    index: at("another-index"),
+  });
+
+  const names = run.mock.calls.map(([name]) => name);
+  run.mockRestore();
+  expect(names).toContain("packChunks");
+  expect(names).not.toContain("packFrame");
+  expect([digest, bytesAdded]).toEqual([first.digest, 0]);
+});
+
+test("a large file of the size of another one is packed as any other", async () => {
+  await packIt();
+  const bytes = noise(3_500_000, 2);
+  writeFileSync(at("env/ComfyUI/large.bin"), bytes);
+
+  const { reference, bytesAdded } = await packIt();
+
+  expect(bytesAdded).toBe(bytes.length);
+  await restore({ reference, target: at("restored") });
+  expect(readFileSync(at("restored/ComfyUI/large.bin")).equals(bytes)).toBe(true);
 });
 
 test("content that is there twice, or was moved, is stored once", async () => {

@@ -5,7 +5,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { KubeConfig } from "@kubernetes/client-node";
-import { KubernetesApi } from "../../runtime/gateway/kubernetes/api";
+import { KubernetesApi } from "../../runtime/kubernetes/api";
 import { waitFor } from "../../runtime/waiting";
 import { freePort } from "./free-port";
 import { temporaryFolder } from "./trees";

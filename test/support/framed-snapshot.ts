@@ -19,7 +19,12 @@ export interface FramedSnapshot {
   readonly packFile: string;
   /** Key of the pack. */
   readonly key: string;
-  readonly frames: readonly { readonly offset: number; readonly length: number; readonly content: Buffer }[];
+  readonly frames: readonly {
+    readonly offset: number;
+    readonly length: number;
+    readonly sha256: string;
+    readonly content: Buffer;
+  }[];
   /** Path of the file that is the content of one frame. */
   readonly fileOf: (frame: number) => string;
   /** Path of the file that is made of all frames. */
@@ -40,8 +45,9 @@ export function writeFramedSnapshot(
   mkdirSync(join(store, "packs", sha256(bytes).slice(0, 2)), { recursive: true });
   writeFileSync(join(store, key), bytes);
   let offset = 0;
-  const places = stored.map(({ length }, number) => {
-    const place = { offset, length, content: contents[number] ?? Buffer.alloc(0) };
+  const places = stored.map((frame, number) => {
+    const { length } = frame;
+    const place = { offset, length, sha256: sha256(frame), content: contents[number] ?? Buffer.alloc(0) };
     offset += length;
     return place;
   });
@@ -58,13 +64,13 @@ export function writeFramedSnapshot(
   const reference = writeManifest(store, [
     { ...plainHead, root },
     { type: "pack", sha256: sha256(bytes), size: bytes.length },
-    ...places.map(({ offset: at, length, content }) => ({
+    ...places.map(({ offset: at, length, sha256: hash }) => ({
       type: "frame",
       pack: 0,
       offset: at,
       length,
       size,
-      sha256: sha256(content),
+      sha256: hash,
     })),
     ...contents.map((content, number) => file(fileOf(number), content, [[number, 0, size]])),
     file(

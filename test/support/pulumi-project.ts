@@ -119,17 +119,22 @@ export class PulumiProject implements AsyncDisposable {
     writeFileSync(join(this.folder, "index.js"), program);
   }
 
-  declare(declaration: ProjectDeclaration): void {
+  /** @param declaration what the program reads; of the default one, a {@link ProjectDeclaration}. */
+  declare(declaration: ProjectDeclaration | object): void {
     writeFileSync(join(this.folder, "declaration.json"), JSON.stringify(declaration));
   }
 
   /** Makes an environment of the stand-in, an empty virtual environment and the plugins. */
-  makeEnvironment(plugins: Readonly<Record<string, PluginSource>>, folder = this.environment): void {
+  makeEnvironment(
+    plugins: Readonly<Record<string, PluginSource>>,
+    folder = this.environment,
+    python = "python3",
+  ): void {
     cpSync(standInSource, join(folder, "ComfyUI"), {
       recursive: true,
       filter: (path) => !path.includes("__pycache__"),
     });
-    execFileSync("python3", ["-m", "venv", "--without-pip", join(folder, "venv")]);
+    execFileSync(python, ["-m", "venv", "--without-pip", join(folder, "venv")]);
     mkdirSync(join(folder, "ComfyUI/custom_nodes"), { recursive: true });
     this.writePlugins(plugins, folder);
   }

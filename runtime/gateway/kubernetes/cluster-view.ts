@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import type { KubernetesApi } from "../../kubernetes/api";
+import { WatchedObjects, type WatchPace } from "../../kubernetes/watched-objects";
 import type { Log } from "../log";
 import { settingsSchema } from "../settings";
 import type { TargetReceiver, TargetSource } from "../target-source";
 import type { GatewaySettings, Targets } from "../targets";
-import type { KubernetesApi } from "./api";
 import { instanceOfPod, type Pod, type PodInstance, podSchema } from "./pod-target";
-import { WatchedObjects, type WatchPace } from "./watched-objects";
 
 const withData = z.object({ data: z.record(z.string(), z.string()).default({}) });
 const targetSchema = z.object({

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
+import { ApiError, ApiUnreachableError, type KubernetesApi } from "../../kubernetes/api";
+import { WatchedObjects, type WatchPace } from "../../kubernetes/watched-objects";
 import type { Log } from "../log";
-import { ApiError, ApiUnreachableError, type KubernetesApi } from "./api";
 import { type Identity, identityText, parseIdentity } from "./identity";
-import { WatchedObjects, type WatchPace } from "./watched-objects";
 
 /**
  * Which of several gateways leads, by a Lease, as client-go's leader election does it: the holder writes the time every

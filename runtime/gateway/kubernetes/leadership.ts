@@ -1,12 +1,12 @@
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import type { KubernetesApi } from "../../kubernetes/api";
 import { type OpenGateway, openGateway } from "../gateway";
 import type { Instance } from "../instance";
 import type { Log } from "../log";
 import { NotLeadingError } from "../not-leading";
 import { gatewayStatus } from "../status";
 import { AdoptedPrompts } from "./adopted-prompts";
-import type { KubernetesApi } from "./api";
 import type { ClusterView } from "./cluster-view";
 import type { Followers } from "./followers";
 import { PodWords } from "./pod-words";

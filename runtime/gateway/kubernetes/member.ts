@@ -4,6 +4,8 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
+import type { KubernetesApi } from "../../kubernetes/api";
+import type { WatchPace } from "../../kubernetes/watched-objects";
 import { sendError, sendJson } from "../answers";
 import { originForm } from "../exchange";
 import { urlOf } from "../gateway";
@@ -12,7 +14,6 @@ import type { Log } from "../log";
 import { notLeadingHeader, refuseNotLeading } from "../not-leading";
 import { deployerTokenHeader } from "../targets";
 import { defaultTimeouts } from "../timeouts";
-import type { KubernetesApi } from "./api";
 import { ClusterView, labels } from "./cluster-view";
 import { type Consultation, Election, type LeaseTimes } from "./election";
 import { Followers } from "./followers";
@@ -24,7 +25,6 @@ import { PeerError, Peers } from "./peer";
 import { SocketForwarder } from "./socket-forwarding";
 import { SpoolCopy } from "./spool-copy";
 import { answerFollower } from "./spool-routes";
-import type { WatchPace } from "./watched-objects";
 
 /** Milliseconds for a holder to say whether it leads. */
 const consultTimeout = 2_000;

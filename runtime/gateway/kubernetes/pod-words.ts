@@ -1,7 +1,7 @@
 import { request } from "node:http";
+import { ApiError, type KubernetesApi } from "../../kubernetes/api";
 import type { Log } from "../log";
 import type { GatewayInstanceStatus } from "../targets";
-import { ApiError, type KubernetesApi } from "./api";
 import { agentPort, type PodInstance } from "./pod-target";
 
 /** Milliseconds between two attempts to tell an agent. */

@@ -1,6 +1,6 @@
 import { KubeConfig } from "@kubernetes/client-node";
+import { KubernetesApi } from "../../kubernetes/api";
 import { printLog } from "../log";
-import { KubernetesApi } from "./api";
 import { Member } from "./member";
 
 export interface KubernetesGatewayOptions {

@@ -1,6 +1,6 @@
 import { z } from "zod";
+import { ApiError, type KubernetesApi } from "../../kubernetes/api";
 import type { GatewayStatus } from "../targets";
-import { ApiError, type KubernetesApi } from "./api";
 import { labels } from "./cluster-view";
 
 /** `status.json`. */

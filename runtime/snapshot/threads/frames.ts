@@ -4,7 +4,7 @@ import { type ZstdOptions, zstdDecompressSync } from "node:zlib";
 import { freeMemory } from "../free-memory";
 import { DamagedSnapshotError } from "../types";
 
-/** A zstd frame, where it begins in its pack, and what is in it; as a manifest's record says. */
+/** A zstd frame, where it is in its pack, the bytes of its plain content, and its own SHA-256; as a manifest's record says. */
 export interface Frame {
   readonly offset: number;
   readonly length: number;
@@ -35,11 +35,15 @@ export function damagedFrame(name: string, { offset }: Frame, what: string, caus
 }
 
 export const notDecompressed = "cannot be decompressed";
-export const otherContent = "does not have the content that the manifest says";
+export const otherBytes = "is not what the manifest says";
 export const otherSize = (size: number) => `holds other than the ${size} bytes that the manifest says`;
 
-/** The plain content of a frame, when it is what the manifest says. Throws {@link DamagedSnapshotError}; `name` is that of the pack. */
+/**
+ * The plain content of a frame, when it is what the manifest says: nothing else is given to the decompressor. Throws
+ * {@link DamagedSnapshotError}; `name` is that of the pack.
+ */
 export function contentOf(compressed: Uint8Array, frame: Frame, name: string): Buffer {
+  if (hash("sha256", compressed) !== frame.sha256) throw damagedFrame(name, frame, otherBytes);
   let content: Buffer;
   try {
     content = zstdDecompressSync(compressed, roomFor(frame.size));
@@ -47,7 +51,6 @@ export function contentOf(compressed: Uint8Array, frame: Frame, name: string): B
     throw damagedFrame(name, frame, notDecompressed, cause);
   }
   if (content.length !== frame.size) throw damagedFrame(name, frame, otherSize(frame.size));
-  if (hash("sha256", content) !== frame.sha256) throw damagedFrame(name, frame, otherContent);
   return content;
 }
 

@@ -41,19 +41,17 @@ export interface ChunksToRead {
   /** Tells files apart, which may be read at the same time. */
   readonly number: number;
   readonly file: FoundFile;
-  /** Where each chunk goes, in bytes of the memory. */
+  /** Where each chunk goes, in bytes of the memory. All may go to the same place where only the file's hash is wanted. */
   readonly at: readonly number[];
-  /** False where only the file's hash is wanted: all chunks may then go to the same place. */
-  readonly chunks: boolean;
   /** True when the file ends with these chunks. */
   readonly last: boolean;
 }
 
 export interface ChunksRead {
-  /** Of each chunk, where that is wanted; null where the file is no longer as it was found, also in what is read of it later. */
-  readonly sha256: readonly string[] | null;
-  /** Of the whole file, with its last chunks. */
-  readonly whole: string | null;
+  /** False where the file is no longer as it was found, also for what is read of it later. */
+  readonly isUnchanged: boolean;
+  /** SHA-256 of the whole file, with its last chunks. */
+  readonly sha256: string | null;
 }
 
 /** Plain content to be replaced by the frame that it makes. */
@@ -61,13 +59,11 @@ export interface FrameToCompress {
   readonly at: number;
   /** Bytes of plain content. */
   readonly size: number;
-  /** Its SHA-256 where that is known. */
-  readonly sha256: string | null;
 }
 
 export interface FrameCompressed {
   /** Bytes of the frame, from where the content began. */
   readonly length: number;
-  /** Of the plain content. */
+  /** Of these bytes. */
   readonly sha256: string;
 }

@@ -1,0 +1,178 @@
+import { randomBytes } from "node:crypto";
+import type { V1Deployment, V1Pod } from "@kubernetes/client-node";
+import { defaultLayout } from "../../runtime/environment";
+import { type Cluster, connectCluster, ServiceRecords, standingOf } from "../../runtime/kubernetes";
+import { pack } from "../../runtime/snapshot";
+import { images, openCluster, type TestCluster } from "./cluster";
+import { useKubernetesPlugin } from "./kubernetes-plugin-path";
+import { PulumiProject, quickHealth } from "./pulumi-project";
+import type { Run } from "./run-program";
+import { keys, type S3Server } from "./s3-servers";
+import type { PluginSource } from "./stand-in";
+
+const program = `
+const { readFileSync } = require("node:fs");
+const { OnlineService, fixed, kubernetes } = require("pulumi-comfyui");
+const { platform, services } = JSON.parse(readFileSync("declaration.json", "utf8"));
+for (const { name, count, ...args } of services) {
+  const service = new OnlineService(name, { platform: kubernetes(platform), scaling: fixed(count), ...args });
+  exports[name + "Url"] = service.url;
+  exports[name + "Release"] = service.release;
+}
+`;
+
+/** What a service of the program is declared with besides its snapshot. */
+export interface ServiceDeclaration {
+  readonly name: string;
+  readonly count: number;
+  readonly [argument: string]: unknown;
+}
+
+/** GPUs that the nodes of these tests have together, unless a test says otherwise. */
+const gpusPerNode = 8;
+
+/**
+ * A Pulumi project whose program declares services in a namespace of the cluster, with what they need: a node with GPUs, a bucket that
+ * pods reach, and an environment of the stand-in to make snapshots of.
+ */
+export class ClusterServices implements AsyncDisposable {
+  private reference = "";
+  private declared: readonly ServiceDeclaration[] = [];
+
+  private constructor(
+    readonly cluster: TestCluster,
+    readonly connection: Cluster,
+    readonly s3: S3Server,
+    readonly project: PulumiProject,
+    /** The node with the GPUs. */
+    readonly node: string,
+  ) {}
+
+  /** @param gpus of the node that is added. */
+  static async create(name: string, { gpus = gpusPerNode } = {}): Promise<ClusterServices> {
+    useKubernetesPlugin();
+    const cluster = await openCluster(name);
+    const node = `gpu-${randomBytes(3).toString("hex")}`;
+    await cluster.lab.addNode(node, { gpus });
+    const s3 = await cluster.s3Server("versitygw");
+    process.env.AWS_ACCESS_KEY_ID = keys.accessKeyId;
+    process.env.AWS_SECRET_ACCESS_KEY = keys.secretAccessKey;
+    const { kubeconfig, namespace } = cluster;
+    await cluster.core.createNamespacedSecret({
+      namespace,
+      body: {
+        metadata: { name: "store" },
+        stringData: { AWS_ACCESS_KEY_ID: keys.accessKeyId, AWS_SECRET_ACCESS_KEY: keys.secretAccessKey },
+      },
+    });
+    const connection = await connectCluster({ kubeconfig, namespace });
+    const project = PulumiProject.create({ program, name });
+    return new ClusterServices(cluster, connection, s3, project, node);
+  }
+
+  /** Makes the environment. Its interpreter has to be at the same path in the pods' image. */
+  makeEnvironment(plugins: Readonly<Record<string, PluginSource>>): void {
+    this.project.makeEnvironment(plugins, this.project.environment, "/usr/bin/python3");
+  }
+
+  /** Packs the environment as it is now; what is declared from then on has this snapshot. */
+  async publish(): Promise<string> {
+    const { s3, project } = this;
+    const { reference } = await pack({
+      environment: { root: project.environment, layout: defaultLayout },
+      models: "referenced",
+      store: `s3://${s3.bucket}/snapshots`,
+      settings: s3.settings,
+      plugins: [],
+    });
+    this.reference = reference;
+    return reference;
+  }
+
+  /** Writes what the program declares: each service of the snapshot that was published last, unless it names one. */
+  declare(services: readonly ServiceDeclaration[], platform: object = {}): void {
+    const { cluster, s3, project, reference } = this;
+    const { kubeconfig, namespace } = cluster;
+    const { endpoint, region } = s3.settings;
+    const pod = {
+      image: images.comfyui,
+      agentImage: images.node,
+      storage: "2Gi",
+      storeCredentials: "store",
+    };
+    this.declared = services;
+    project.declare({
+      platform: { kubeconfig, namespace, pod, ...platform },
+      services: services.map((service) => ({
+        snapshot: { reference, store: { endpoint, region } },
+        health: quickHealth,
+        ...service,
+      })),
+    });
+  }
+
+  /** Publishes another version of plugins, and runs `pulumi up` with the same services. */
+  async rotate(plugins: Readonly<Record<string, PluginSource>>): Promise<Run> {
+    this.project.writePlugins(plugins);
+    await this.publish();
+    this.declare(this.declared);
+    return this.project.mustUp();
+  }
+
+  records(service = "studio"): ServiceRecords {
+    return new ServiceRecords(this.connection, service);
+  }
+
+  /** Where this machine reaches a service: at its cluster address, since kube-proxy's rules are this machine's too. */
+  async url(service = "studio"): Promise<string> {
+    const { namespace, core } = this.cluster;
+    const { spec } = await core.readNamespacedService({ name: service, namespace });
+    return `http://${spec?.clusterIP}:${spec?.ports?.[0]?.port}`;
+  }
+
+  /** The pods of a service's releases, with what they are at. */
+  async instances(
+    service = "studio",
+  ): Promise<readonly { readonly pod: V1Pod; readonly release: string; readonly phase: string }[]> {
+    const { namespace, core } = this.cluster;
+    const labelSelector = `app.kubernetes.io/instance=${service},app.kubernetes.io/component=instance`;
+    const { items } = await core.listNamespacedPod({ namespace, labelSelector });
+    return items.map((pod) => ({
+      pod,
+      release: pod.metadata?.labels?.["pulumi-comfyui/release"] ?? "",
+      phase: standingOf(pod).phase,
+    }));
+  }
+
+  async deployments(service = "studio"): Promise<readonly V1Deployment[]> {
+    const { namespace, apps } = this.cluster;
+    const labelSelector = `app.kubernetes.io/instance=${service},app.kubernetes.io/component=instance`;
+    return (await apps.listNamespacedDeployment({ namespace, labelSelector })).items;
+  }
+
+  /** Names of everything in the namespace that is this package's, as `kind/name`. */
+  async objects(): Promise<readonly string[]> {
+    const { namespace, core, apps } = this.cluster;
+    const labelSelector = "app.kubernetes.io/managed-by=pulumi-comfyui";
+    const lists = {
+      deployment: apps.listNamespacedDeployment({ namespace, labelSelector }),
+      replicaset: apps.listNamespacedReplicaSet({ namespace, labelSelector }),
+      pod: core.listNamespacedPod({ namespace, labelSelector }),
+      configmap: core.listNamespacedConfigMap({ namespace, labelSelector }),
+      secret: core.listNamespacedSecret({ namespace, labelSelector }),
+      service: core.listNamespacedService({ namespace, labelSelector }),
+      serviceaccount: core.listNamespacedServiceAccount({ namespace, labelSelector }),
+    };
+    const names: string[] = [];
+    for (const [kind, list] of Object.entries(lists)) {
+      for (const { metadata } of (await list).items) names.push(`${kind}/${metadata?.name}`);
+    }
+    return names.sort();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.project[Symbol.asyncDispose]();
+    await this.cluster.close();
+    await this.s3.stop();
+  }
+}
