@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { resolve } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
+import * as pulumi from "@pulumi/pulumi";
+import { beforeAll, describe, expect, test, vi } from "vitest";
 import { fixed, kubernetes, OnlineService, type OnlineServiceArgs } from "../../index";
 import type { PodSettings } from "../../runtime/deployment";
 import { waitFor } from "../../runtime/waiting";
@@ -851,5 +852,28 @@ describe("a kubeconfig's path", () => {
     expect(recording.find("kubernetes", "path-cluster").inputs.kubeconfig).toBe(resolve("cluster.yaml"));
     const { declarations } = recording.find("ClusterServiceClaim", "path").inputs;
     expect(own(declarations, "path")).toMatchObject([{ arguments: { platform: { kubeconfig: "cluster.yaml" } } }]);
+  });
+});
+
+describe("a way in from outside of the cluster", () => {
+  const platform = kubernetes({ namespace: "team", pod: { image: "registry/comfyui:1" } });
+  const ingress = { host: "studio.example.org" };
+
+  test.each([
+    ["load-balancer", { service: { type: "LoadBalancer" } }, 'gateway.service.type "LoadBalancer"'],
+    ["node-port", { service: { type: "NodePort" } }, 'gateway.service.type "NodePort"'],
+    ["ingress", { ingress }, "gateway.ingress"],
+  ] as const)("%s is warned of where nobody needs a key", async (name, gateway, what) => {
+    const warn = vi.spyOn(pulumi.log, "warn").mockResolvedValue();
+    await declare(plainPod, name, { platform, gateway });
+    expect(warn).toHaveBeenCalledExactlyOnceWith(
+      `${what} leads in from outside of the cluster, and without gateway.apiKeys everybody who gets there is let in: who runs workflows runs the plugins' code`,
+      expect.anything(),
+    );
+    warn.mockClear();
+    await declare(plainPod, `${name}-keys`, { platform, gateway: { ...gateway, apiKeys: [key] } });
+    await declare(plainPod, `${name}-inside`, { platform, gateway: { service: { type: "ClusterIP" } } });
+    expect(warn).not.toHaveBeenCalled();
+    warn.mockRestore();
   });
 });

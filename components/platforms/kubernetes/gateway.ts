@@ -141,6 +141,16 @@ export function gateway({ name, namespace, image, programs, args, opts }: Gatewa
       { ...opts, dependsOn: [address] },
     );
   }
+  const open =
+    ingress !== undefined
+      ? "gateway.ingress"
+      : service.type === undefined || service.type === "ClusterIP"
+        ? null
+        : `gateway.service.type "${service.type}"`;
+  if (open !== null && args.apiKeys === undefined) {
+    const reason = `${open} leads in from outside of the cluster, and without gateway.apiKeys everybody who gets there is let in`;
+    void sdk.log.warn(`${reason}: who runs workflows runs the plugins' code`, address);
+  }
   // Where a person outside reaches it is the load balancer's or the ingress controller's to say.
   const inside = `http://${name}.${namespace}.svc${port === 80 ? "" : `:${port}`}`;
   const url = ingress === undefined ? inside : `https://${ingress.host}`;
