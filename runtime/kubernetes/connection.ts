@@ -2,11 +2,15 @@ import { existsSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import type {
+  ApisApi,
   AppsV1Api,
   AuthorizationV1Api,
+  AutoscalingV2Api,
   CoordinationV1Api,
   CoreV1Api,
+  CustomObjectsApi,
   KubeConfig,
+  PolicyV1Api,
   StorageV1Api,
   VersionApi,
 } from "@kubernetes/client-node";
@@ -29,6 +33,12 @@ export interface Cluster {
   readonly config: KubeConfig;
   readonly core: CoreV1Api;
   readonly apps: AppsV1Api;
+  readonly autoscaling: AutoscalingV2Api;
+  readonly policy: PolicyV1Api;
+  /** Objects of kinds that a cluster may lack. */
+  readonly custom: CustomObjectsApi;
+  /** Which groups of APIs are served. */
+  readonly apis: ApisApi;
   readonly coordination: CoordinationV1Api;
   readonly storage: StorageV1Api;
   readonly authorization: AuthorizationV1Api;
@@ -87,6 +97,10 @@ export async function connectCluster({ kubeconfig, context, namespace }: Cluster
     config,
     core: new client.CoreV1Api(configuration),
     apps: new client.AppsV1Api(configuration),
+    autoscaling: new client.AutoscalingV2Api(configuration),
+    policy: new client.PolicyV1Api(configuration),
+    custom: new client.CustomObjectsApi(configuration),
+    apis: new client.ApisApi(configuration),
     coordination: new client.CoordinationV1Api(configuration),
     storage: new client.StorageV1Api(configuration),
     authorization: new client.AuthorizationV1Api(configuration),

@@ -1,3 +1,4 @@
+export { removeAutoscaler } from "./autoscaler";
 export { type Cluster, type ClusterAddress, clusterName, connectCluster, isKubeconfigContent } from "./connection";
 export { deploymentOf, scale } from "./deployments";
 export { DrainRefusedError, drainRelease } from "./draining";

@@ -1,4 +1,5 @@
 import type { Owner } from "../deployment";
+import { removeAutoscaler } from "./autoscaler";
 import { type DrainRequest, drainRelease } from "./draining";
 import { orNull } from "./failure";
 import { labelsOf, releaseLabel, selectorOf } from "./names";
@@ -28,7 +29,7 @@ async function removeWhere(
   isMeant: (release: string) => boolean,
   context: Omit<DrainRequest, "release">,
 ): Promise<void> {
-  const { apps, core, namespace } = records.cluster;
+  const { apps, core, policy, namespace } = records.cluster;
   const labelSelector = `${selectorOf(labelsOf(records.service, "instance"))},${releaseLabel}`;
   const { items } = await apps.listNamespacedDeployment({ namespace, labelSelector });
   const { release: serving } = await records.target();
@@ -37,9 +38,12 @@ async function removeWhere(
     const { name } = metadata ?? {};
     if (release === undefined || name === undefined) continue;
     if (release === serving || !isMeant(release)) continue;
+    await context.assertEngine();
+    await removeAutoscaler(records.cluster, name);
     await drainRelease(records, { ...context, release });
     await context.assertEngine();
     await orNull(apps.deleteNamespacedDeployment({ name, namespace, propagationPolicy: "Foreground" }));
+    await orNull(policy.deleteNamespacedPodDisruptionBudget({ name, namespace }));
     await orNull(core.deleteNamespacedConfigMap({ name, namespace }));
     await orNull(core.deleteNamespacedSecret({ name, namespace }));
   }

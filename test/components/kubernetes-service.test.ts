@@ -2,7 +2,16 @@ import { createHash } from "node:crypto";
 import { resolve } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, expect, test, vi } from "vitest";
-import { fixed, kubernetes, OnlineService, type OnlineServiceArgs } from "../../index";
+import {
+  type Autoscaler,
+  externalMetric,
+  fixed,
+  keda,
+  kubernetes,
+  OnlineService,
+  type OnlineServiceArgs,
+  range,
+} from "../../index";
 import type { PodSettings } from "../../runtime/deployment";
 import { waitFor } from "../../runtime/waiting";
 import { type Declared, recordDeclarations, secret, valueIn } from "../support/recording-mocks";
@@ -89,6 +98,7 @@ async function declare(
       instance: '{"service":"studio"}',
       programs: "studio-program-of-release",
       grace: 1860,
+      startCount: 4,
     },
     Deployment: { metadata: { uid: "uid-of-deployment" } },
   });
@@ -251,6 +261,7 @@ describe("a service of which only the image is declared", () => {
       snapshot,
       health: {},
       pod: { image: "registry/comfyui:1" },
+      scaling: { kind: "fixed", count: 3 },
       environmentVariables: {},
       displayUrn: displayUrn("ClusterRelease"),
     });
@@ -707,6 +718,7 @@ describe("a service of which everything is declared", () => {
       health: { stableFor: "2s", smoke: "smoke.json", acceptFailing: ["old"] },
       pod: { agentImage: "registry/agent:1" },
       servicePod: pod,
+      scaling: { kind: "fixed", count: 3 },
       displayUrn: displayUrn("ClusterRelease", "full"),
     });
   });
@@ -840,6 +852,146 @@ describe("a service of which everything is declared", () => {
     expect(recording.declared.filter(({ protect }) => protect !== false).every(({ protect }) => protect === true)).toBe(
       true,
     );
+  });
+});
+
+describe("a service whose instances an autoscaler counts", () => {
+  const platform = kubernetes({ namespace: "team", pod: { image: "registry/comfyui:1" } });
+  const scaled = (name: string, by: Autoscaler, gateway = {}) =>
+    declare(plainPod, name, { platform, scaling: range({ min: 2, max: 6, by, scaleInAfter: "90s" }), gateway });
+  /** The last to be declared is the autoscaler here, which waits for the switch. */
+  const autoscalerOf = (recording: Recording, name: string) =>
+    waitFor({
+      what: "the autoscaler",
+      deadline: 20_000,
+      look: () => recording.declared.find((resource) => resource.name === `${name}-autoscaler`),
+    });
+  const behavior = { scaleDown: { stabilizationWindowSeconds: 90 } };
+  const scaleTargetRef = (name: string) => ({ apiVersion: "apps/v1", kind: "Deployment", name: `${name}-${id(name)}` });
+
+  test("starts with as many as the release says, and leaves the count alone from then on", async () => {
+    const { recording } = await scaled("counted", externalMetric({ name: "queue" }));
+    expect(recording.find("ClusterRelease", "counted").inputs.scaling).toEqual({
+      kind: "range",
+      min: 2,
+      max: 6,
+      by: { kind: "externalMetric", name: "queue" },
+      scaleInAfter: "90s",
+    });
+    const deployment = recording.find("Deployment", "counted-instances");
+    expect(deployment.inputs).toMatchObject({ spec: { replicas: 4 } });
+    expect(deployment.ignoreChanges).toEqual(["spec.replicas"]);
+    expect(recording.find("ClusterHealthGate", "counted").inputs).toMatchObject({ count: 4, autoscaled: true });
+  });
+
+  test("by a metric of the cluster: a HorizontalPodAutoscaler of the release's own, once it serves", async () => {
+    const { recording } = await scaled("external", externalMetric({ name: "queue", target: 1.5 }));
+    const { type, dependsOn, inputs, protect, ignoreChanges } = await autoscalerOf(recording, "external");
+    expect(type).toBe("kubernetes:autoscaling/v2:HorizontalPodAutoscaler");
+    expect(dependsOn).toEqual([
+      "ClusterHealthGate external",
+      "ClusterRelease external",
+      "ClusterTrafficSwitch external",
+      "Deployment external-instances",
+    ]);
+    expect([protect, ignoreChanges]).toEqual([false, []]);
+    expect(inputs).toEqual({
+      apiVersion: "autoscaling/v2",
+      kind: "HorizontalPodAutoscaler",
+      metadata: releaseMetadata(noWait, "external"),
+      spec: {
+        scaleTargetRef: scaleTargetRef("external"),
+        minReplicas: 2,
+        maxReplicas: 6,
+        metrics: [
+          {
+            type: "External",
+            external: {
+              metric: { name: "queue", selector: { matchLabels: { release: id("external") } } },
+              target: { type: "AverageValue", averageValue: "1.5" },
+            },
+          },
+        ],
+        behavior,
+      },
+    });
+  });
+
+  test("by KEDA, which asks the gateway", async () => {
+    const { recording } = await scaled("asked", keda({ apiKey: { secret: "keys" } }), { apiKeys: [key] });
+    const { inputs, dependsOn } = await autoscalerOf(recording, "asked");
+    expect(dependsOn).toContain("TriggerAuthentication asked-autoscaler-credentials");
+    expect(inputs).toEqual({
+      apiVersion: "keda.sh/v1alpha1",
+      kind: "ScaledObject",
+      metadata: releaseMetadata(noWait, "asked"),
+      spec: {
+        scaleTargetRef: scaleTargetRef("asked"),
+        pollingInterval: 15,
+        minReplicaCount: 2,
+        maxReplicaCount: 6,
+        advanced: { horizontalPodAutoscalerConfig: { name: `asked-${id("asked")}`, behavior } },
+        triggers: [
+          {
+            type: "metrics-api",
+            metricType: "AverageValue",
+            metadata: {
+              url: "http://asked.team.svc:8188/_gateway/queue",
+              format: "json",
+              valueLocation: `prompts.${id("asked")}`,
+              targetValue: "2",
+              authMode: "bearer",
+            },
+            authenticationRef: { name: `asked-${id("asked")}` },
+          },
+        ],
+      },
+    });
+    expect(recording.find("TriggerAuthentication", "asked-autoscaler-credentials").inputs).toEqual({
+      apiVersion: "keda.sh/v1alpha1",
+      kind: "TriggerAuthentication",
+      metadata: releaseMetadata(noWait, "asked"),
+      spec: { secretTargetRef: [{ parameter: "token", name: "keys", key: "key" }] },
+    });
+  });
+
+  test("by KEDA, which asks a Prometheus", async () => {
+    const prometheus = { serverAddress: "http://prometheus:9090", bearerToken: { secret: "prometheus", key: "token" } };
+    const { recording } = await scaled("scraped", keda({ target: 3, pollingInterval: "5s", prometheus }));
+    const { inputs } = await autoscalerOf(recording, "scraped");
+    expect(inputs).toMatchObject({
+      spec: {
+        pollingInterval: 5,
+        triggers: [
+          {
+            type: "prometheus",
+            metricType: "AverageValue",
+            metadata: {
+              serverAddress: "http://prometheus:9090",
+              query: `max(comfyui_gateway_queue{release="${id("scraped")}"})`,
+              threshold: "3",
+              ignoreNullValues: "false",
+              authModes: "bearer",
+            },
+            authenticationRef: { name: `scraped-${id("scraped")}` },
+          },
+        ],
+      },
+    });
+    expect(recording.find("TriggerAuthentication", "scraped-autoscaler-credentials").inputs.spec).toEqual({
+      secretTargetRef: [{ parameter: "bearerToken", name: "prometheus", key: "token" }],
+    });
+  });
+
+  test("is warned of a gateway that would not let KEDA in", async () => {
+    const warn = vi.spyOn(pulumi.log, "warn").mockResolvedValue();
+    const { recording } = await scaled("refused", keda(), { apiKeys: [key] });
+    await autoscalerOf(recording, "refused");
+    expect(warn).toHaveBeenCalledExactlyOnceWith(
+      "keda() asks the gateway, which lets nobody in without a key: name the Secret with one in keda({ apiKey })",
+      expect.anything(),
+    );
+    warn.mockRestore();
   });
 });
 

@@ -7,6 +7,7 @@ import { type Declaration, declarationProblems } from "../../providers/declarati
 import { programProblems } from "../../providers/program";
 import { knownLater } from "../../providers/unknown";
 import { type Cluster, connectCluster, ServiceRecords } from "../../runtime/kubernetes";
+import { waitFor } from "../../runtime/waiting";
 import { ApiLink, ApiServer } from "../support/api-server";
 import { freePort } from "../support/free-port";
 import { otherOwner, owner, settings } from "../support/supervisor-platform";
@@ -291,6 +292,89 @@ describe("what pods need and the namespace has not, is refused", () => {
     expect(await problemsOf(declared(), declared())).toEqual({
       name: expect.stringMatching(/^2 components OnlineService "studio" share the platform/),
     });
+  });
+});
+
+describe("an autoscaler", () => {
+  const range = (by: object, more: object = {}) => ({ scaling: { kind: "range", min: 1, max: 4, by, ...more } });
+  const external = { kind: "externalMetric", name: "queue" };
+  const keda = { kind: "keda" };
+
+  test("is refused where nothing serves its API, and not where something does", async () => {
+    expect(await problemsOf(declared({}, range(external)))).toEqual({
+      "scaling.by":
+        "no adapter in the cluster serves external metrics: its API server has no group external.metrics.k8s.io",
+    });
+    expect(await problemsOf(declared({}, range(keda)))).toEqual({
+      "scaling.by": "KEDA is not in the cluster: its API server has no group keda.sh",
+    });
+    const plural = "scaledobjects";
+    const { ApiextensionsV1Api } = await import("@kubernetes/client-node");
+    await admin.config.makeApiClient(ApiextensionsV1Api).createCustomResourceDefinition({
+      body: {
+        metadata: { name: `${plural}.keda.sh` },
+        spec: {
+          group: "keda.sh",
+          scope: "Namespaced",
+          names: { plural, kind: "ScaledObject" },
+          versions: [
+            { name: "v1alpha1", served: true, storage: true, schema: { openAPIV3Schema: { type: "object" } } },
+          ],
+        },
+      },
+    });
+    await waitFor({
+      what: "the API server to serve keda.sh",
+      deadline: 30_000,
+      look: async () => Object.keys(await problemsOf(declared({}, range(keda)))).length === 0 || undefined,
+    });
+    expect(await problemsOf(declared({}, range({ ...keda, apiKey: { secret: "keys", key: "b" } })))).toEqual({
+      "scaling.by.apiKey": `the namespace ${namespace} has no Secret "keys"`,
+    });
+    await admin.core.createNamespacedSecret({
+      namespace,
+      body: { metadata: { name: "keys" }, stringData: { a: "1" } },
+    });
+    expect(await problemsOf(declared({}, range({ ...keda, apiKey: { secret: "keys", key: "b" } })))).toEqual({
+      "scaling.by.apiKey.key": 'the Secret "keys" has no key "b"',
+    });
+  });
+
+  test.each([
+    ["bounds the wrong way round", range(external, { min: 5 }), "scaling.max", /^4 is less than min, 5/],
+    ["no instance at least", range(external, { min: 0 }), "scaling.min", /^is less than 1/],
+    [
+      "no autoscaler",
+      range({ kind: "cpu" }),
+      "scaling.by.kind",
+      /^is no known autoscaler: use keda\(\) or externalMetric/,
+    ],
+    ["no name of a metric", range({ ...external, name: "a b" }), "scaling.by.name", /^"a b" is no name of a metric/],
+    ["no prompts for each instance", range({ ...external, target: 0 }), "scaling.by.target", /^is not more than 0/],
+    ["more than an hour", range(external, { scaleInAfter: "2h" }), "scaling.scaleInAfter", /^is more than an hour/],
+    ["no scaling", { scaling: { kind: "auto" } }, "scaling.kind", /^is no known scaling: use fixed\(count\) or range/],
+    [
+      "a key of the gateway for Prometheus",
+      range({ ...keda, apiKey: { secret: "a" }, prometheus: { serverAddress: "http://a" } }),
+      "scaling.by.apiKey",
+      /^is for asking the gateway itself/,
+    ],
+    [
+      "no URL of a Prometheus",
+      range({ ...keda, prometheus: { serverAddress: "a" } }),
+      "scaling.by.prometheus.serverAddress",
+      /^is no URL of a Prometheus/,
+    ],
+  ])("with %s is refused", async (_, more, path, reason) => {
+    expect(await problemsOf(declared({}, more))).toEqual({ [path]: expect.stringMatching(reason) });
+  });
+
+  test("is for a cluster", async () => {
+    const { arguments: args } = declared({}, range(external));
+    const platform = { kind: "local", directory: join(folder.path, "platform") };
+    expect(
+      await problemsOf({ kind: "OnlineService", name: "studio", arguments: { ...(args as object), platform } }),
+    ).toEqual({ scaling: "range({ … }) is for a service on kubernetes({ … }): use fixed(count)" });
   });
 });
 

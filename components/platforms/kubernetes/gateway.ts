@@ -152,9 +152,13 @@ export function gateway({ name, namespace, image, programs, args, opts }: Gatewa
     void sdk.log.warn(`${reason}: who runs workflows runs the plugins' code`, address);
   }
   // Where a person outside reaches it is the load balancer's or the ingress controller's to say.
-  const inside = `http://${name}.${namespace}.svc${port === 80 ? "" : `:${port}`}`;
-  const url = ingress === undefined ? inside : `https://${ingress.host}`;
+  const url = ingress === undefined ? insideUrl(name, namespace, args) : `https://${ingress.host}`;
   return { url: sdk.output(url), resources: [deployment, address] };
+}
+
+/** Where the cluster's own pods reach the gateway. */
+export function insideUrl(name: string, namespace: string, { port = podPort }: GatewayArgs): string {
+  return `http://${name}.${namespace}.svc${port === 80 ? "" : `:${port}`}`;
 }
 
 function settingsText(args: GatewayArgs): pulumi.Output<string> {
