@@ -1,5 +1,6 @@
 export { ComfyUIProject, type ComfyUIProjectArgs } from "./components/comfyui-project";
-export { DevWorkstation, type DevWorkstationArgs } from "./components/dev-workstation";
+export { DevWorkstation } from "./components/dev-workstation";
+export type { DevWorkstationArgs } from "./components/dev-workstation-args";
 export {
   type ClaimArgs,
   type ClaimEnvironment,

@@ -1,9 +1,10 @@
 import type * as pulumi from "@pulumi/pulumi";
-import { DevWorkstation, type DevWorkstationArgs } from "./dev-workstation";
-import type { Environment } from "./environment";
+import { DevWorkstation } from "./dev-workstation";
+import type { DevWorkstationArgs } from "./dev-workstation-args";
+import type { ClaimEnvironment, Environment } from "./environment";
 import { OnlineService } from "./online-service";
 import type { OnlineServiceArgs } from "./online-service-args";
-import type { LocalPlatform } from "./platforms";
+import type { Platform } from "./platforms";
 import type { Scaling } from "./scaling";
 import { sdk } from "./sdk";
 import { Snapshot, type SnapshotArgs } from "./snapshot";
@@ -12,9 +13,9 @@ import type { Store } from "./store";
 /** Arguments of {@link ComfyUIProject}. */
 export interface ComfyUIProjectArgs {
   /** Where workstation and service run. */
-  readonly platform: LocalPlatform;
-  /** The environment that the workstation works in. */
-  readonly environment: Environment;
+  readonly platform: Platform;
+  /** The environment that the workstation works in: a folder of this machine, or in a cluster `claim({ … })`. */
+  readonly environment: Environment | ClaimEnvironment;
   /** Where snapshots are kept. */
   readonly store: Store;
   /** How many instances the service has. */

@@ -18,9 +18,12 @@ export interface ClaimArgs {
   readonly name?: string;
   /** Size of the claim to make, as Kubernetes writes it: `"200Gi"`. It can grow in place where the storage class allows it. */
   readonly size?: string;
-  /** Storage class of the claim to make. Changing it makes another claim: the environment stays behind. @default the cluster's default one */
+  /**
+   * Storage class of the claim to make; cannot be changed, since another claim would have another environment: make such a claim, bring the environment
+   * there and name the claim. @default the cluster's default one
+   */
   readonly storageClass?: string;
-  /** @default "ReadWriteOnce" */
+  /** Of the claim to make; cannot be changed. @default "ReadWriteOnce" */
   readonly accessMode?: "ReadWriteOnce" | "ReadWriteOncePod" | "ReadWriteMany";
   /** As in {@link EnvironmentArgs}; the root is the claim's. */
   readonly layout?: Partial<Layout>;
@@ -41,15 +44,20 @@ export function claim(args: ClaimArgs): ClaimEnvironment {
 }
 
 /** The environment of a workstation: a value known at preview, and the workstation that a snapshot waits for. */
-export interface WorkstationEnvironment extends EnvironmentArgs {
-  readonly workstation: DevWorkstation;
-}
+export type WorkstationEnvironment = (EnvironmentArgs | ClaimEnvironment) & { readonly workstation: DevWorkstation };
 
 /** A folder with the default layout, or both named. */
 export type Environment = string | EnvironmentArgs;
 
-export function environmentOf(environment: Environment | WorkstationEnvironment): EnvironmentArgs {
+/** An environment without the workstation that works in it, as resources are told of it. */
+export function environmentOf(
+  environment: Environment | ClaimEnvironment | WorkstationEnvironment,
+): EnvironmentArgs | ClaimEnvironment {
   if (typeof environment === "string") return { root: environment };
+  if ("kind" in environment) {
+    const { workstation: _, ...plain } = environment as ClaimEnvironment & { readonly workstation?: DevWorkstation };
+    return plain;
+  }
   const { root, layout } = environment;
   return layout === undefined ? { root } : { root, layout };
 }

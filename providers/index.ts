@@ -6,6 +6,8 @@ import { clusterHealthGate } from "./kubernetes/health-gate";
 import { clusterRelease } from "./kubernetes/release";
 import { clusterServiceClaim } from "./kubernetes/service-claim";
 import { clusterTrafficSwitch } from "./kubernetes/traffic-switch";
+import { clusterWorkstation } from "./kubernetes/workstation";
+import { clusterWorkstationClaim } from "./kubernetes/workstation-claim";
 import { release } from "./release";
 import { adapt } from "./resource";
 import { serviceClaim } from "./service-claim";
@@ -19,6 +21,8 @@ export const providers = {
   ClusterRelease: adapt(clusterRelease),
   ClusterServiceClaim: adapt(clusterServiceClaim),
   ClusterTrafficSwitch: adapt(clusterTrafficSwitch),
+  ClusterWorkstation: adapt(clusterWorkstation),
+  ClusterWorkstationClaim: adapt(clusterWorkstationClaim),
   Gateway: adapt(gateway),
   HealthGate: adapt(healthGate),
   Instances: adapt(instances),

@@ -5,10 +5,12 @@ import { type EnvironmentSummary, pack, readHead, SnapshotNotFoundError, scan } 
 import { readWorkstationRecords } from "../runtime/supervisor";
 import { formatSize } from "../runtime/units";
 import { environmentSchema, ownerSchema } from "./declarations/common";
+import { isToBeFilled } from "./declarations/dev-workstation";
 import { modelsSchema, publishSchema } from "./declarations/snapshot";
 import { storeAccessSchema, storeLocation, storeSchema, storeSettings } from "./declarations/store";
 import type { Checked } from "./parsing";
 import { type ResourceDefinition, unchanged } from "./resource";
+import { isUnknown } from "./unknown";
 
 const schema = z.object({
   /** See `CommonInputs`. */
@@ -21,7 +23,16 @@ const schema = z.object({
   models: modelsSchema.default("referenced"),
   publish: publishSchema.default("onChange"),
   /** Whose environment it is, and how that is declared in this run. */
-  workstation: z.object({ directory: z.string(), name: z.string(), state: z.enum(["running", "stopped"]) }).nullish(),
+  workstation: z
+    .object({
+      directory: z.string(),
+      name: z.string(),
+      state: z.enum(["running", "stopped"]),
+      /** What a folder without an environment is filled with when it is started. */
+      from: z.string().optional(),
+      fromStore: storeAccessSchema.optional(),
+    })
+    .nullish(),
   /** Found by `check`, for a person to read in the preview; `contentId` alone decides whether there is something to publish. */
   contentId: z.string().optional(),
   plugins: z.record(z.string(), z.string()).optional(),
@@ -52,6 +63,7 @@ export const snapshot: ResourceDefinition<Inputs, Outputs> = {
       context.warn(`${reasonToKeep.reason}: the earlier snapshot ${shortId(found.id)} is kept`);
       return { inputs: withSummary(inputs, found), problems: [] };
     }
+    if (isAwaited(inputs)) return { inputs: await withAwaited(inputs), problems: [] };
     const { summary, remarks } = await scan({ ...scanned(inputs), ...context });
     for (const remark of remarks) context.warn(remark);
     const before = olds === null ? null : summaryIn(olds);
@@ -128,7 +140,7 @@ function reasonNotToScan({ publish, workstation, environment }: Inputs) {
       withoutSnapshot: `there is no snapshot yet, and workstation ${workstation.name} is declared running: declare it with state: "stopped" to publish the first one`,
     };
   }
-  if (!existsSync(root)) {
+  if (!existsSync(root) && !isAwaited({ workstation, environment })) {
     return {
       path: "environment.root",
       reason: `the environment ${root} is not on this machine`,
@@ -136,6 +148,18 @@ function reasonNotToScan({ publish, workstation, environment }: Inputs) {
     };
   }
   return null;
+}
+
+/** Whether the environment will be there when the workstation has been started: this is the preview of that. */
+function isAwaited({ workstation, environment }: Pick<Inputs, "workstation" | "environment">): boolean {
+  return workstation?.from != null && isToBeFilled(environment);
+}
+
+/** With what the workstation will be filled with, where that is known yet. */
+async function withAwaited(inputs: Inputs): Promise<Inputs> {
+  const { from, fromStore } = inputs.workstation ?? {};
+  if (from === undefined || isUnknown(from)) return inputs;
+  return withSummary(inputs, (await readHead(from, storeSettings(fromStore))).summary);
 }
 
 function withSummary(inputs: Inputs, { id, ...summary }: EnvironmentSummary): Inputs {

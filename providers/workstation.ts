@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { z } from "zod";
+import { restore } from "../runtime/snapshot";
 import { readWorkstationRecords, type WorkstationDeclaration, type WorkstationState } from "../runtime/supervisor";
 import { durationSchema } from "../runtime/units";
 import { waitFor } from "../runtime/waiting";
@@ -11,14 +12,19 @@ import {
   ownerSchema,
   portSchema,
 } from "./declarations/common";
+import { isToBeFilled } from "./declarations/dev-workstation";
+import { storeAccessSchema, storeSettings } from "./declarations/store";
 import { localShape, runningSupervisorOf, supervisorOf } from "./local";
-import { changed, type ResourceDefinition, unchanged } from "./resource";
+import { canonical, changed, type ResourceDefinition, unchanged } from "./resource";
 
 const schema = z.object({
   ...localShape,
   workstation: z.string(),
   owner: ownerSchema,
   environment: environmentSchema,
+  /** Snapshot that a folder without an environment is filled with, and what its store needs to be told. */
+  from: z.string().optional(),
+  fromStore: storeAccessSchema.optional(),
   state: z.enum(["running", "stopped"]).default("running"),
   port: portSchema.optional(),
   arguments: argumentsSchema.default([]),
@@ -41,7 +47,8 @@ export const workstation: ResourceDefinition<Inputs, Outputs> = {
   replaceOn: ["directory", "workstation", "owner"],
   // Two servers on one environment would write to the same folders.
   deleteBeforeReplace: true,
-  ignore: ["startTimeout"],
+  // What an environment was filled from says nothing of what it is now.
+  ignore: ["startTimeout", "from", "fromStore"],
   live: async (_id, state) => {
     const live = await (await runningSupervisorOf(state))?.workstation(state.workstation);
     if (state.state === "stopped")
@@ -62,6 +69,7 @@ export const workstation: ResourceDefinition<Inputs, Outputs> = {
 
 async function declare(inputs: Inputs, { progress, signal, assertEngine }: Context): Promise<Outputs> {
   const { workstation: name, state, startTimeout, stopTimeout } = inputs;
+  await fill(inputs, { progress, signal, assertEngine });
   const supervisor = await supervisorOf(inputs);
   await assertEngine();
   let seen = await supervisor.declareWorkstation(name, declarationOf(inputs));
@@ -82,6 +90,22 @@ async function declare(inputs: Inputs, { progress, signal, assertEngine }: Conte
   });
   progress(`${wanted} at ${seen.url}`);
   return { url: seen.url };
+}
+
+/** Brings the snapshot that it is to begin with into a folder that has no environment. */
+async function fill(
+  { environment, from, fromStore }: Inputs,
+  { progress, signal, assertEngine }: Pick<Context, "progress" | "signal" | "assertEngine">,
+): Promise<void> {
+  if (from === undefined || !isToBeFilled(environment)) return;
+  await assertEngine();
+  const target = resolve(environment.root);
+  const settings = storeSettings(fromStore);
+  const { head } = await restore({ reference: from, settings, target, progress, signal });
+  if (canonical(head.layout) === canonical(environment.layout)) return;
+  throw new Error(
+    `${target} was filled from ${from}, whose layout is ${JSON.stringify(head.layout)}: declare the environment with that layout`,
+  );
 }
 
 function declarationOf(inputs: Inputs): WorkstationDeclaration {

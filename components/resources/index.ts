@@ -104,3 +104,19 @@ export class ClusterTrafficSwitch extends ComfyUIResource {
     super("ClusterTrafficSwitch", name, inputs, [], opts);
   }
 }
+
+/** Claims the workstation's name in a cluster's namespace. First of a workstation's resources: its check speaks for all. */
+export class ClusterWorkstationClaim extends ComfyUIResource {
+  /** Name of the ConfigMap that has the agent's program. */
+  declare readonly programs: pulumi.Output<string>;
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("ClusterWorkstationClaim", name, inputs, ["since", "programs"], opts);
+  }
+}
+
+/** Has the workstation's pod run or not. */
+export class ClusterWorkstation extends ComfyUIResource {
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("ClusterWorkstation", name, inputs, [], opts);
+  }
+}

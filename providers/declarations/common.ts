@@ -9,6 +9,7 @@ import type { Problem } from "../../runtime/problems";
 import { isPortFree } from "../../runtime/supervisor";
 import { isUnknown } from "../unknown";
 import { clusterNameProblems, clusterPlaceSchema, kubernetesSchema, lookAtCluster } from "./kubernetes";
+import { objectNameSchema, quantitySchema } from "./pod";
 
 export { describeOwner, sameOwner };
 
@@ -24,8 +25,12 @@ export interface Surroundings {
   readonly owner: Owner;
   /** Everything that the program declares, this one included. */
   readonly declarations: readonly Declaration[];
-  /** What stands in no declaration, of the service whose resource asks. */
-  readonly secrets?: { readonly service: string; readonly kubeconfig: string };
+  /** What stands in no declaration, of the component whose resource asks. */
+  readonly secrets?: {
+    readonly kind: Declaration["kind"];
+    readonly name: string;
+    readonly kubeconfig: string;
+  };
 }
 
 export const ownerSchema = z.strictObject({ organization: z.string(), project: z.string(), stack: z.string() });
@@ -86,6 +91,34 @@ export const environmentSchema = z.strictObject({
   root: z.string().min(1, "is empty: name the environment's folder"),
   layout: layoutSchema.prefault({}),
 });
+
+/** An environment on a claim: one to be made, or one that is there. */
+export const claimSchema = z
+  .strictObject({
+    kind: z.literal("claim"),
+    name: objectNameSchema.optional(),
+    size: quantitySchema.optional(),
+    storageClass: objectNameSchema.optional(),
+    accessMode: z
+      .enum(
+        ["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"],
+        'is none of "ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"',
+      )
+      .optional(),
+    layout: layoutSchema.prefault({}),
+  })
+  .superRefine(({ name, size, storageClass, accessMode }, context) => {
+    if (name === undefined && size === undefined) {
+      context.addIssue(
+        "names neither a claim that is there nor the size of one to make: use claim({ name }) or claim({ size })",
+      );
+    }
+    for (const [key, value] of Object.entries({ size, storageClass, accessMode })) {
+      if (name === undefined || value === undefined) continue;
+      const message = `is of a claim to be made, and ${JSON.stringify(name)} is one that is there: leave one of them out`;
+      context.addIssue({ code: "custom", message, path: [key] });
+    }
+  });
 
 /** A name becomes a folder, part of URLs' paths and of ids. */
 function nameProblems(name: string): readonly Problem[] {
@@ -149,7 +182,8 @@ export async function lookAtPlatform<Recorded extends { readonly name: string }>
   if (platform.kind === "kubernetes") {
     const own = (declaration.arguments as { readonly pod?: unknown }).pod ?? {};
     const { secrets } = surroundings;
-    const kubeconfig = secrets?.service === declaration.name ? secrets.kubeconfig : undefined;
+    const isAsking = secrets?.kind === declaration.kind && secrets.name === declaration.name;
+    const kubeconfig = isAsking ? secrets.kubeconfig : undefined;
     const { cluster, problems } = await lookAtCluster(platform, own, kubeconfig);
     return {
       record: undefined,

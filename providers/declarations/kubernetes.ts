@@ -7,6 +7,8 @@ import {
   reasonOf,
   ServiceRecords,
   settingProblems,
+  WorkstationRecords,
+  workstationEnding,
 } from "../../runtime/kubernetes";
 import type { Problem } from "../../runtime/problems";
 import { isUnknown } from "../unknown";
@@ -27,7 +29,10 @@ export type ClusterPlace = z.output<typeof clusterPlaceSchema>;
 
 /** A name becomes the beginning of objects' names, of which a pod's is the longest. */
 export function clusterNameProblems(name: string): readonly Problem[] {
-  if (/^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$/.test(name)) return [];
+  if (/^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$/.test(name)) {
+    const reason = `${JSON.stringify(name)} cannot name it in a cluster: objects of workstations end in "${workstationEnding}"`;
+    return name.endsWith(workstationEnding) ? [{ path: "name", reason }] : [];
+  }
   const reason = `${JSON.stringify(name)} cannot name it in a cluster: use up to 30 lower-case letters, digits and inner hyphens, a letter first`;
   return [{ path: "name", reason }];
 }
@@ -78,5 +83,24 @@ export async function ownerProblems(
     return [{ path: "name", reason }];
   } catch (error) {
     return [{ path: "platform", reason: `the record of service ${service} cannot be read: ${reasonOf(error)}` }];
+  }
+}
+
+/** A workstation that another stack owns. */
+export async function workstationOwnerProblems(
+  cluster: Cluster,
+  workstation: string,
+  owner: Owner,
+): Promise<readonly Problem[]> {
+  try {
+    const record = await new WorkstationRecords(cluster, workstation).record();
+    if (record === null || sameOwner(record.claim.owner, owner)) return [];
+    const { claim } = record;
+    const reason = `workstation ${workstation} in the namespace ${cluster.namespace} is owned by ${ownerName(claim.owner)} since ${claim.since}; choose another name`;
+    return [{ path: "name", reason }];
+  } catch (error) {
+    return [
+      { path: "platform", reason: `the record of workstation ${workstation} cannot be read: ${reasonOf(error)}` },
+    ];
   }
 }

@@ -77,7 +77,7 @@ export const gatewaySchema = z.strictObject({
   ingress: ingressSchema.optional(),
 });
 
-const referenceSchema = z.string().superRefine((text, context) => {
+export const referenceSchema = z.string().superRefine((text, context) => {
   try {
     parseReference(text);
   } catch (error) {

@@ -170,3 +170,12 @@ export function podSettings(platform: PodArguments, own: PodArguments): PodSetti
 function withoutUndefined<T extends object>(value: T): Partial<T> {
   return Object.fromEntries(Object.entries(value).filter(([, part]) => part !== undefined)) as Partial<T>;
 }
+
+/**
+ * How a workstation's pod is made. Arguments that are wrong give a placeholder: the check reports them before anything is made of it.
+ */
+export function workstationPod(platform: unknown, own: unknown): PodSettings {
+  const [ofPlatform, ofWorkstation] = [podSchema.safeParse(platform ?? {}), podSchema.safeParse(own ?? {})];
+  const settings = { ...ofPlatform.data, ...withoutUndefined(ofWorkstation.data ?? {}) };
+  return podSettings({ image: "none", ...settings }, {});
+}

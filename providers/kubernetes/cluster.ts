@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { type Cluster, connectCluster, ServiceRecords } from "../../runtime/kubernetes";
+import { type Cluster, connectCluster, ServiceRecords, WorkstationRecords } from "../../runtime/kubernetes";
 
 /** Inputs of every resource of a Kubernetes platform. */
 export const clusterShape = {
@@ -37,3 +37,15 @@ export const ports = { comfyui: 8188, agent: 8199 } as const;
 
 /** Where a claim with models is mounted. */
 export const modelsFolder = "/comfyui/models";
+
+export const workstationShape = { ...clusterShape, workstation: z.string() };
+
+/** What of a workstation's inputs tells where it is: its change makes another one. */
+export const workstationPlaceInputs = ["namespace", "workstation"] as const;
+
+export type WorkstationAddress = Omit<ServiceAddress, "service"> & { readonly workstation: string };
+
+/** As {@link recordsOf}, of a workstation. */
+export async function workstationRecordsOf(address: WorkstationAddress): Promise<WorkstationRecords> {
+  return new WorkstationRecords(await connectCluster(address), address.workstation);
+}

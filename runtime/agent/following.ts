@@ -14,17 +14,15 @@ import {
   Silence,
   tailBytes,
 } from "../instance";
-import { type AgentFolders, logName } from "./folders";
+import type { AgentFolders } from "./folders";
 import type { InstanceSpec } from "./instance-spec";
 import type { Journal } from "./journal";
 import { type Run, readExit, readPulse, readRun } from "./launching";
 import { readMemory, writeMemory } from "./memory";
 import { pause } from "./pause";
-import { readEnd } from "./shared-files";
+import { launcherInterval, startLog, untilExit } from "./starts";
 import { ConclusiveFault } from "./termination";
 
-/** Milliseconds between two looks at what the launcher tells. */
-const interval = 200;
 /** How many starts may end before an instance that was never proven is given up. */
 const mostStarts = 3;
 /** Milliseconds before a start that could not be proven, but may yet be, is tried again; then twice as long, up to the longest. */
@@ -123,7 +121,7 @@ export class Follower {
       const late = performance.now() - since >= startPatience;
       if (journal.phase !== "waiting" && !this.expected()) journal.enter("waiting");
       if (late && this.start === 0) journal.enter("waiting", `ComfyUI's container has not started it yet; ${demands}`);
-      await pause(interval, signal);
+      await pause(launcherInterval, signal);
     }
     return null;
   }
@@ -131,7 +129,7 @@ export class Follower {
   /** How the start ended; null when the signal came first. */
   async #attend(run: Run, signal: AbortSignal): Promise<Exit | null> {
     const over = new AbortController();
-    const exit = this.#untilExit(run, signal).finally(() => over.abort(new Error("ComfyUI has ended")));
+    const exit = untilExit(run, this.context.folders, signal).finally(() => over.abort(new Error("ComfyUI has ended")));
     // Whatever comes of it is awaited below.
     exit.catch(() => undefined);
     try {
@@ -141,18 +139,6 @@ export class Follower {
       if (!signal.aborted && !over.signal.aborted) throw error;
     }
     return exit;
-  }
-
-  async #untilExit({ start }: Run, signal: AbortSignal): Promise<Exit | null> {
-    const { folders } = this.context;
-    while (!signal.aborted) {
-      const exit = readExit(folders);
-      if (exit !== null && exit.start === start) return { code: exit.code, signal: exit.signal };
-      // The whole container was killed, and has been started again.
-      if ((readRun(folders)?.start ?? 0) > start) return { code: null, signal: null };
-      await pause(interval, signal);
-    }
-    return null;
   }
 
   async #proveAndWatch(run: Run, signal: AbortSignal, ended: AbortSignal): Promise<void> {
@@ -258,8 +244,6 @@ export class Follower {
 
   /** The end of what this start has printed. */
   #log(bytes: number): string {
-    const { folders } = this.context;
-    const earlier = (readRun(folders)?.start ?? 0) > this.start;
-    return readEnd(folders.own, earlier ? `${logName}.1` : logName, bytes)?.toString("utf8") ?? "";
+    return startLog(this.start, this.context.folders, bytes);
   }
 }

@@ -1,16 +1,17 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
 import type { Evidence, Phase } from "../instance";
 import { Drain } from "./drain";
+import { evidenceOf } from "./fault-evidence";
 import { type AgentFolders, launcherFiles } from "./folders";
 import { Follower } from "./following";
 import { type InstanceSpec, instanceSpecSchema } from "./instance-spec";
 import { Journal } from "./journal";
 import { writeLauncher } from "./launching";
+import { isListening } from "./listening";
 import type { InstanceOptions } from "./options";
 import { pause } from "./pause";
-import { HopelessRestoreError, interpreterOutside, restoreOnce } from "./restoring";
+import { interpreterOutside, restoreOnce } from "./restoring";
 import { type Answers, serve } from "./server";
 import type { AgentStatus } from "./status";
 import { ConclusiveFault, faultExitCode, noteFault, readFault } from "./termination";
@@ -101,7 +102,16 @@ class InstanceAgent {
       process.env.XDG_CACHE_HOME ??= launcherFiles(this.#folders).cache;
       const restored = await restoreOnce(spec, this.#folders, this.#journal, signal);
       phase = "waiting";
-      writeLauncher(spec, restored, this.#folders, this.options.address ?? ownAddress());
+      const loopback = "127.0.0.1";
+      const address = this.options.address ?? ownAddress();
+      writeLauncher(
+        {
+          ...{ location: restored.location, python: restored.python, port: spec.ports.comfyui, ownFolders: true },
+          listen: address === loopback ? [loopback] : [loopback, address],
+          arguments: spec.arguments,
+        },
+        this.#folders,
+      );
       const outside = interpreterOutside(restored.python, restored.location.root);
       const image = outside === null ? "the environment's own interpreter" : outside;
       this.#follower = new Follower({
@@ -116,7 +126,7 @@ class InstanceAgent {
       });
     } catch (error) {
       if (signal.aborted) return;
-      throw new ConclusiveFault(this.#evidence(phase, error));
+      throw new ConclusiveFault(evidenceOf(this.#instance, phase, error));
     }
     this.#started = true;
     this.#journal.say("the environment is there; ComfyUI may start");
@@ -126,20 +136,6 @@ class InstanceAgent {
       this.#released = false;
     };
     await Promise.all([this.#follower.run(signal), this.#watchQueue(this.#follower, signal)]);
-  }
-
-  #evidence(phase: Phase, error: unknown): Evidence {
-    const reason = error instanceof Error ? error.message : String(error);
-    // What was not foreseen is to be found in the code.
-    const known = error instanceof HopelessRestoreError || (error as NodeJS.ErrnoException).code !== undefined;
-    const stack = known || !(error instanceof Error) ? undefined : error.stack;
-    return {
-      instance: this.#instance,
-      phase,
-      reason,
-      ...(stack === undefined ? {} : { traceback: stack }),
-      logTail: [],
-    };
   }
 
   /** Another attempt would come to the same, so nothing is done: the evidence is there for whoever asks. */
@@ -167,21 +163,9 @@ class InstanceAgent {
     const grace = this.options.grace ?? this.spec.drainDeadline + graceBeyondDrain;
     const deadline = performance.now() + grace;
     while (follower?.running === true && performance.now() < deadline) {
-      if (!(await this.#isListening())) return;
+      if (!(await isListening(this.spec.ports.comfyui))) return;
       await pause(200, this.#life.signal);
     }
-  }
-
-  #isListening(): Promise<boolean> {
-    return new Promise((resolve) => {
-      const socket = connect(this.spec.ports.comfyui, "127.0.0.1");
-      const end = (answer: boolean) => {
-        socket.destroy();
-        resolve(answer);
-      };
-      socket.once("connect", () => end(true));
-      socket.once("error", () => end(false));
-    });
   }
 
   async #watchQueue(follower: Follower, signal: AbortSignal): Promise<void> {

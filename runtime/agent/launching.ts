@@ -1,9 +1,9 @@
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { z } from "zod";
-import { comfyuiCommand, comfyuiVariables, type Exit, type RestoredInstance, sourceFolder } from "../instance";
+import type { EnvironmentLocation } from "../environment";
+import { comfyuiCommand, comfyuiVariables, type Exit, sourceFolder } from "../instance";
 import { type AgentFolders, launcherFiles, logName, ownFolders } from "./folders";
-import type { InstanceSpec } from "./instance-spec";
 import launcherProgram from "./launcher.py";
 import { linkShared, readShared, writeShared } from "./shared-files";
 
@@ -53,27 +53,30 @@ export const readRun = (folders: AgentFolders) => readShared(launcherFiles(folde
 export const readExit = (folders: AgentFolders) => readShared(launcherFiles(folders).exit, exitSchema);
 export const readPulse = (folders: AgentFolders) => readShared(launcherFiles(folders).pulse, pulseSchema);
 
-/**
- * Writes what ComfyUI's container starts with. `address`: the pod's, where the gateway reaches ComfyUI. May be done again while it
- * runs.
- */
-export function writeLauncher(
-  spec: InstanceSpec,
-  restored: RestoredInstance,
-  folders: AgentFolders,
-  address: string,
-): void {
+/** What of a start the environment itself does not say. */
+export interface Launch {
+  readonly location: EnvironmentLocation;
+  /** Absolute path of the interpreter. */
+  readonly python: string;
+  /** Addresses that ComfyUI listens at. */
+  readonly listen: readonly string[];
+  readonly port: number;
+  /** Further command-line arguments. */
+  readonly arguments: readonly string[];
+  /** Whether input, output, temp and user data are the pod's own, and not in the environment. */
+  readonly ownFolders: boolean;
+}
+
+/** Writes what ComfyUI's container starts with. May be done again while it runs. */
+export function writeLauncher(launch: Launch, folders: AgentFolders): void {
   const files = launcherFiles(folders);
-  const own = ownFolders(folders);
-  const { location, python } = restored;
-  const loopback = "127.0.0.1";
+  const { home, ...data } = ownFolders(folders);
+  const { location, python, listen, port } = launch;
   const command = comfyuiCommand({
     ...location,
-    python,
-    listen: address === loopback ? [loopback] : [loopback, address],
-    port: spec.ports.comfyui,
-    folders: own,
-    arguments: spec.arguments,
+    ...{ python, listen, port },
+    folders: launch.ownFolders ? data : null,
+    arguments: launch.arguments,
   });
   mkdirSync(dirname(files.program), { recursive: true });
   linkShared(files.python, python);
@@ -83,13 +86,13 @@ export function writeLauncher(
     environment: {
       // The launcher puts its own container's in.
       ...comfyuiVariables(location, "$PATH"),
-      HOME: own.home,
+      HOME: home,
       // What is printed is to be seen when it is printed, also by the one that reads how a start goes.
       PYTHONUNBUFFERED: "1",
     },
     folder: sourceFolder(location),
     // Made by the launcher, so that they belong to ComfyUI's user.
-    folders: Object.values(own),
+    folders: launch.ownFolders ? [...Object.values(data), home] : [home],
     log: `${folders.own}/${logName}`,
     logLimit,
   };

@@ -102,7 +102,7 @@ async function provideModels(spec: InstanceSpec, { models, location }: RestoredI
 }
 
 /** The containers of a pod run on the same machine. */
-function requireArchitecture({ platform }: ManifestHead): void {
+export function requireArchitecture({ platform }: ManifestHead): void {
   if (platform.os === process.platform && platform.arch === process.arch) return;
   throw new HopelessRestoreError(
     `the snapshot was made on ${platform.os}/${platform.arch}, and this node is ${process.platform}/${process.arch}: its compiled packages ` +
@@ -159,7 +159,7 @@ export function outlookOf(error: unknown): Outlook {
   return "doubtful";
 }
 
-function reasonOf(error: unknown): string {
+export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.cause === undefined || error instanceof S3Error
     ? error.message

@@ -1,10 +1,9 @@
 import { once } from "node:events";
 import { createServer, type Server, type ServerResponse } from "node:http";
-import type { AgentStatus } from "./status";
 
 /** What requests are answered from. */
 export interface Answers {
-  readonly status: () => Promise<AgentStatus>;
+  readonly status: () => Promise<object>;
   readonly started: () => boolean;
   readonly ready: () => boolean;
   readonly live: () => boolean;

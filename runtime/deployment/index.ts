@@ -13,3 +13,12 @@ export {
   withRelease,
 } from "./releases";
 export type * from "./types";
+export {
+  fingerprintIn,
+  idleStoppedAnnotation,
+  type WorkstationFingerprint,
+  type WorkstationPhase,
+  type WorkstationStatus,
+  workstationKeys,
+  workstationStatusIn,
+} from "./workstation";

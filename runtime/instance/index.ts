@@ -1,3 +1,4 @@
+export { type Boot, untilBooted } from "./booting";
 export {
   baseDirectory,
   type ComfyUICommand,

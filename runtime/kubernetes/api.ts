@@ -1,7 +1,6 @@
 import { type IncomingMessage, request as requestHttp } from "node:http";
 import { type RequestOptions, request as requestHttps } from "node:https";
 import { createInterface } from "node:readline";
-import type { KubeConfig } from "@kubernetes/client-node";
 
 /** Milliseconds for a whole answer of the API server that is no watch. */
 const answerTimeout = 5_000;
@@ -39,12 +38,19 @@ export interface WatchEvent {
   readonly object: unknown;
 }
 
+/** How to get to an API server, and who one is there: a `KubeConfig` of the client library, or {@link inClusterAccess}. */
+export interface ApiAccess {
+  getCurrentCluster(): { readonly server: string } | null;
+  /** Adds certificates and credentials, found anew for each connection. */
+  applyToHTTPSOptions(options: RequestOptions): Promise<void>;
+}
+
 /**
- * The few requests that a gateway makes of the API server. The client library knows how to get there and who one is; its
- * requests and watches have no deadline of their own, and a watch whose connection has died in silence never ends.
+ * A few requests of the API server. Those and the watches of the client library have no deadline of their own, and a watch whose
+ * connection has died in silence never ends.
  */
 export class KubernetesApi {
-  constructor(private readonly config: KubeConfig) {}
+  constructor(private readonly config: ApiAccess) {}
 
   /** Throws an {@link ApiError} or an {@link ApiUnreachableError}. */
   async request({

@@ -24,7 +24,12 @@ export function selectorOf(labels: Readonly<Record<string, string>>): string {
 }
 
 export function annotationsOf(owner: Owner): Readonly<Record<string, string>> {
-  return { [ownerAnnotation]: ownerName(owner) };
+  return annotationsFor(ownerName(owner));
+}
+
+/** As {@link annotationsOf}, of an owner's name. */
+export function annotationsFor(owner: string): Readonly<Record<string, string>> {
+  return { [ownerAnnotation]: owner };
 }
 
 export const objectNames = (service: string) => ({
@@ -37,4 +42,18 @@ export const objectNames = (service: string) => ({
   instancePolicy: `${service}-instance`,
   /** A release's Deployment, ConfigMap and Secret. */
   release: (id: string) => `${service}-${id}`,
+});
+
+/** How objects of workstations end, so that a service must not be called so. */
+export const workstationEnding = "-workstation";
+
+/** The names of a workstation's objects. */
+export const workstationNames = (workstation: string) => ({
+  record: `${workstation}${workstationEnding}-record`,
+  /** Its Deployment and Service, what its agent tells and may do, and ComfyUI's environment variables. */
+  workstation: `${workstation}${workstationEnding}`,
+  /** What its agent is told. */
+  settings: `${workstation}${workstationEnding}-settings`,
+  /** The claim that is made for its environment. */
+  environment: `${workstation}-environment`,
 });

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import type { Owner } from "../deployment";
 import { packageRoot } from "../package-root";
+import type { Cluster } from "./connection";
 import { orNull, statusOf } from "./failure";
-import { annotationsOf, labelsOf, selectorOf } from "./names";
+import { annotationsOf, selectorOf } from "./names";
 import { programPlaces } from "./program-places";
-import type { ServiceRecords } from "./service-record";
 
 /** What pods run, each bundled to one file, by its name in the ConfigMap. */
 const files = ["gateway.js", "agent.js", "snapshot-threads.js"] as const;
@@ -57,14 +57,22 @@ export function programHash(): string {
   return program().hash;
 }
 
-/** Makes sure that a service's namespace has the programs of this version; returns the name of their ConfigMap. */
-export async function provideProgram(records: ServiceRecords, owner: Owner): Promise<string> {
-  const { core, namespace } = records.cluster;
+/** Whose pods run the programs: each service and workstation has its own copy, which goes with it. */
+export interface ProgramHolder {
+  readonly cluster: Cluster;
+  /** How the names of its objects begin. */
+  readonly prefix: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** Makes sure that a namespace has the programs of this version for a service or workstation; returns the name of their ConfigMap. */
+export async function provideProgram({ cluster, prefix, labels }: ProgramHolder, owner: Owner): Promise<string> {
+  const { core, namespace } = cluster;
   const { hash, content } = program();
-  const name = `${records.service}-program-${hash}`;
+  const name = `${prefix}-program-${hash}`;
   const metadata = {
     name,
-    labels: { ...labelsOf(records.service, "service"), [programLabel]: hash },
+    labels: { ...labels, [programLabel]: hash },
     annotations: { ...annotationsOf(owner) },
   };
   if ((await orNull(core.readNamespacedConfigMap({ name, namespace }))) !== null) return name;
@@ -84,13 +92,13 @@ export async function provideProgram(records: ServiceRecords, owner: Owner): Pro
   return name;
 }
 
-/** Removes the programs of a service that none of the named ones is; all without any. */
+/** Removes the programs of a service or workstation that none of the named ones is; all without any. */
 export async function removePrograms(
-  { cluster, service }: ServiceRecords,
+  { cluster, labels }: ProgramHolder,
   used: ReadonlySet<string> | null,
 ): Promise<void> {
   const { core, namespace } = cluster;
-  const labelSelector = `${selectorOf(labelsOf(service, "service"))},${programLabel}`;
+  const labelSelector = `${selectorOf(labels)},${programLabel}`;
   const { items } = await core.listNamespacedConfigMap({ namespace, labelSelector });
   for (const { metadata } of items) {
     const name = metadata?.name;

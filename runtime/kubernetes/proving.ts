@@ -4,6 +4,7 @@ import type { Evidence, PodSettings } from "../deployment";
 import { formatDuration } from "../format";
 import type { Watch } from "../waiting";
 import { gpuCapacity, shortage } from "./capacity";
+import type { Cluster } from "./connection";
 import { nodeExists, removeLostPod } from "./deployments";
 import { evidenceOf } from "./evidence";
 import { reasonOf, statusOf } from "./failure";
@@ -114,7 +115,11 @@ function summaryOf(seen: readonly Seen[], count: number): string {
   return [`${proven} of ${count} proven`, ...others, ...(missing > 0 ? [`${missing} not created yet`] : [])].join("; ");
 }
 
-function isFaulty({ pod, standing: { fault } }: Seen, stuckSince: Map<string, number>): boolean {
+/** Whether waiting for a pod is of no use. `stuckSince` remembers what mostly stays, by the pod's UID. */
+export function isFaulty(
+  { pod, standing: { fault } }: Pick<Seen, "pod" | "standing">,
+  stuckSince: Map<string, number>,
+): boolean {
   const uid = pod.metadata?.uid ?? "";
   if (fault === null) {
     stuckSince.delete(uid);
@@ -140,26 +145,33 @@ async function tellShortage(
 ): Promise<void> {
   const waiting = wanted.filter(({ pod }) => unschedulable(pod) !== null);
   if (waiting.length === 0 || told.size > 0) return;
+  told.add(await shortageOf(cluster, settings, waiting));
+  for (const text of told) warn(text);
+}
+
+/** What pods lack for which there is no node. */
+export async function shortageOf(
+  cluster: Cluster,
+  settings: Pick<PodSettings, "gpu" | "nodeSelector" | "tolerations">,
+  waiting: readonly { readonly pod: V1Pod; readonly id: string }[],
+): Promise<string> {
+  const said = `no node takes ${waiting.map(({ id }) => id).join(", ")}: ${unschedulable(waiting[0]?.pod ?? {})}`;
   try {
     const [{ items: nodes }, { items: pods }] = await Promise.all([
       cluster.core.listNode({}),
       cluster.core.listPodForAllNamespaces({}),
     ]);
-    const text = shortage(gpuCapacity(settings, nodes, pods), waiting.length, settings.gpu.count);
-    told.add(
-      text ?? `no node takes ${waiting.map(({ id }) => id).join(", ")}: ${unschedulable(waiting[0]?.pod ?? {})}`,
-    );
+    return shortage(gpuCapacity(settings, nodes, pods), waiting.length, settings.gpu.count) ?? said;
   } catch (error) {
     // Nodes and others' pods are often not a deployer's to see; what the scheduler says is.
     if (statusOf(error) !== 403) throw new Error(`the cluster's nodes cannot be listed: ${reasonOf(error)}`);
-    told.add(`no node takes ${waiting.map(({ id }) => id).join(", ")}: ${unschedulable(waiting[0]?.pod ?? {})}`);
+    return said;
   }
-  for (const text of told) warn(text);
 }
 
 /** Pods whose node is gone are lost, whatever their last status says; their Deployment then makes others. */
 export async function removeLost(
-  { cluster }: ServiceRecords,
+  { cluster }: { readonly cluster: Cluster },
   seen: readonly { readonly pod: V1Pod; readonly id: string }[],
   progress: (message: string) => void,
 ): Promise<void> {
@@ -182,8 +194,13 @@ export async function removeLost(
   }
 }
 
-export function describeEvidence({ instance, phase, reason, traceback, logTail }: Evidence): string {
-  const lines = [`instance ${instance} failed while ${phase}: ${reason}`];
+export function describeEvidence(evidence: Evidence): string {
+  return evidenceText(`instance ${evidence.instance}`, evidence);
+}
+
+/** Evidence as a person reads it. */
+export function evidenceText(what: string, { phase, reason, traceback, logTail }: Evidence): string {
+  const lines = [`${what} failed while ${phase}: ${reason}`];
   if (traceback) lines.push(indent(traceback.split("\n")));
   else if (logTail.length > 0) lines.push("  its last output:", indent(logTail.slice(-15)));
   return lines.join("\n");

@@ -1,12 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { setTimeout as delay } from "node:timers/promises";
-import type { V1ConfigMap } from "@kubernetes/client-node";
 import { z } from "zod";
 import type { Claim, DeploymentRecord, Owner, ServiceSettings } from "../deployment";
 import { ownerName, sameOwner } from "../deployment";
+import { ConfigMapValue, ConflictError, ownerForm } from "./config-map-value";
 import type { Cluster } from "./connection";
 import { orNull, statusOf } from "./failure";
 import { annotationsOf, labelsOf, objectNames } from "./names";
+
+export { ConflictError } from "./config-map-value";
 
 /** What the record's ConfigMap holds under `record.json`. */
 export interface ServiceRecord extends DeploymentRecord {
@@ -25,15 +26,6 @@ export interface Target {
   readonly draining: readonly string[];
 }
 
-/** Somebody else owns the service, or moved its traffic meanwhile. */
-export class ConflictError extends Error {
-  override readonly name = "ConflictError";
-}
-
-/** How often a compare-and-set is tried again when another writer was faster. */
-const attempts = 20;
-
-const ownerForm = z.object({ organization: z.string(), project: z.string(), stack: z.string() });
 const recordForm = z.looseObject({
   format: z.literal(1),
   claim: z.object({ owner: ownerForm, since: z.string() }),
@@ -65,30 +57,39 @@ const noTarget: Target = { generation: 0, release: null, revision: 0, draining: 
 
 /** A service's record and target in its namespace: every change is a compare-and-set on what was read. */
 export class ServiceRecords {
+  /** How the names of its objects begin. */
+  readonly prefix: string;
+  /** Of the objects that belong to no release. */
+  readonly labels: Readonly<Record<string, string>>;
   readonly #names: ReturnType<typeof objectNames>;
+  readonly #record: ConfigMapValue<ServiceRecord>;
+  readonly #target: ConfigMapValue<Target>;
 
   constructor(
     readonly cluster: Cluster,
     readonly service: string,
   ) {
+    this.prefix = service;
+    this.labels = labelsOf(service, "service");
     this.#names = objectNames(service);
+    const place = { cluster, labels: this.labels, what: `service ${service}` };
+    this.#record = new ConfigMapValue({ ...place, name: this.#names.record, key: "record.json", form: recordForm });
+    this.#target = new ConfigMapValue({ ...place, name: this.#names.target, key: "target.json", form: targetForm });
   }
 
   /** Null when nobody has claimed the service. @throws when the record is not as this package writes it */
-  async record(): Promise<ServiceRecord | null> {
-    const found = await this.#read(this.#names.record);
-    return found === null ? null : this.#parse(found, "record.json", recordForm);
+  record(): Promise<ServiceRecord | null> {
+    return this.#record.read();
   }
 
   async target(): Promise<Target> {
-    const found = await this.#read(this.#names.target);
-    return found === null ? noTarget : this.#parse(found, "target.json", targetForm);
+    return (await this.#target.read()) ?? noTarget;
   }
 
   /** The record, which must be there. */
   async required(): Promise<ServiceRecord> {
     const record = await this.record();
-    if (record === null) throw this.#gone();
+    if (record === null) throw this.#record.gone();
     return record;
   }
 
@@ -99,24 +100,24 @@ export class ServiceRecords {
   async claim(owner: Owner, settings: ServiceSettings, takeover: boolean): Promise<Claim> {
     const since = new Date().toISOString();
     const fresh: ServiceRecord = { format: 1, claim: { owner, since }, settings, revision: 0, releases: [] };
-    const { claim } = await this.#change(this.#names.record, "record.json", recordForm, fresh, owner, (record) => {
+    const { claim } = await this.#record.changeOrMake(fresh, owner, (record) => {
       if (sameOwner(record.claim.owner, owner)) return { ...record, settings };
       if (!takeover) throw new ConflictError(ownedByAnother(this.service, record.claim, owner));
       return { ...record, settings, claim: { owner, since } };
     });
-    await this.#change(this.#names.target, "target.json", targetForm, noTarget, owner, (target) => target);
+    await this.#target.changeOrMake(noTarget, owner, (target) => target);
     await this.#ensureToken(owner);
     return claim;
   }
 
   /** Changes the record of a service that is there. */
   async change(change: (record: ServiceRecord) => ServiceRecord): Promise<ServiceRecord> {
-    return this.#change(this.#names.record, "record.json", recordForm, null, null, change);
+    return this.#record.change(change);
   }
 
   /** Changes the target; the change sees what it replaces, and may refuse by throwing. Its generation grows by itself. */
   async changeTarget(change: (target: Target) => Omit<Target, "generation">): Promise<Target> {
-    return this.#change(this.#names.target, "target.json", targetForm, null, null, (target) => {
+    return this.#target.change((target) => {
       const next = change(target);
       const same =
         next.release === target.release &&
@@ -147,11 +148,7 @@ export class ServiceRecords {
     const { core, namespace } = this.cluster;
     const name = this.#names.deployer;
     if ((await orNull(core.readNamespacedSecret({ name, namespace }))) !== null) return;
-    const metadata = {
-      name,
-      labels: { ...labelsOf(this.service, "service") },
-      annotations: { ...annotationsOf(owner) },
-    };
+    const metadata = { name, labels: { ...this.labels }, annotations: { ...annotationsOf(owner) } };
     try {
       await core.createNamespacedSecret({
         namespace,
@@ -161,75 +158,8 @@ export class ServiceRecords {
       if (statusOf(error) !== 409) throw error;
     }
   }
-
-  async #change<T>(
-    name: string,
-    key: string,
-    form: z.ZodType<T>,
-    fresh: T | null,
-    owner: Owner | null,
-    change: (value: T) => T,
-  ): Promise<T> {
-    const { core, namespace } = this.cluster;
-    for (let attempt = 1; ; attempt++) {
-      const found = await this.#read(name);
-      try {
-        if (found === null) {
-          if (fresh === null || owner === null) throw this.#gone();
-          const metadata = {
-            name,
-            labels: { ...labelsOf(this.service, "service") },
-            annotations: { ...annotationsOf(owner) },
-          };
-          await core.createNamespacedConfigMap({ namespace, body: { metadata, data: { [key]: textOf(fresh) } } });
-          return fresh;
-        }
-        const before = this.#parse(found, key, form);
-        const after = change(before);
-        if (textOf(after) === textOf(before)) return after;
-        // Carries the resourceVersion that was read: another writer's change in between is refused.
-        const annotations = { ...found.metadata?.annotations, ...(owner === null ? {} : annotationsOf(owner)) };
-        const body = {
-          ...found,
-          metadata: { ...found.metadata, annotations },
-          data: { ...found.data, [key]: textOf(after) },
-        };
-        await core.replaceNamespacedConfigMap({ name, namespace, body });
-        return after;
-      } catch (error) {
-        if (statusOf(error) !== 409 || attempt >= attempts) throw error;
-        await delay(Math.random() * 50 * attempt);
-      }
-    }
-  }
-
-  #read(name: string): Promise<V1ConfigMap | null> {
-    const { core, namespace } = this.cluster;
-    return orNull(core.readNamespacedConfigMap({ name, namespace }));
-  }
-
-  #parse<T>({ metadata, data }: V1ConfigMap, key: string, form: z.ZodType<T>): T {
-    const what = `${key} of the ConfigMap ${this.cluster.namespace}/${metadata?.name}`;
-    let content: unknown;
-    try {
-      content = JSON.parse(data?.[key] ?? "");
-    } catch (error) {
-      throw new Error(`${what} is not JSON: ${(error as Error).message}`);
-    }
-    const parsed = form.safeParse(content);
-    if (parsed.success) return parsed.data;
-    throw new Error(`${what} is not as this package writes it: ${z.prettifyError(parsed.error)}`);
-  }
-
-  #gone(): Error {
-    return new Error(`the namespace ${this.cluster.namespace} has no service ${this.service} any more`);
-  }
 }
 
 export function ownedByAnother(service: string, { owner, since }: Claim, asking: Owner): string {
   return `the service ${service} belongs to the stack ${ownerName(owner)} since ${since}, not to ${ownerName(asking)}: give it another name, or take it over with takeover: true when that stack is no more`;
-}
-
-function textOf(value: unknown): string {
-  return JSON.stringify(value);
 }

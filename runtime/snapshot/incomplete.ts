@@ -21,6 +21,11 @@ export function incompleteReason(root: string): string | null {
   return `${root} is incomplete: a restore of ${what} over it ${isAlive(marked) ? "is under way" : "was cut short; restore over it again"}`;
 }
 
+/** What an incomplete environment was to become, empty where that is not known; null for one that is not marked as incomplete. */
+export function incompleteReference(root: string): string | null {
+  return read(join(root, incompleteMarker))?.reference ?? null;
+}
+
 /**
  * Marks an environment as incomplete. Throws where another process that still runs has done so: with `alone`, one that is known
  * to run; without, also one of another machine or container, of which nothing can be known. Returns the token that ends it, and

@@ -1,6 +1,7 @@
 export { checkEnvironment } from "./check-environment";
 export { type Difference, explainDifference } from "./explain";
 export { type ExportedSnapshot, type ExportRequest, exportSnapshot, exportToFile } from "./export";
+export { incompleteReason, incompleteReference } from "./incomplete";
 export { type LastPacked, readLastPacked } from "./last-packed";
 export { type RestoreLimits, usualLimits } from "./limits";
 export { pack } from "./pack";

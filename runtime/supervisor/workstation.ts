@@ -1,7 +1,7 @@
 import { Bell, pause, untilAborted } from "../bell";
 import { formatDuration } from "../format";
 import { parseStartupLog } from "../health";
-import { describeExit, type Exit } from "../instance";
+import { describeExit, type Exit, untilBooted } from "../instance";
 import { backOff, longestBackOff } from "./back-off";
 import type { Background } from "./background";
 import { removeTree } from "./files";
@@ -15,7 +15,7 @@ import type { Evidence, Phase, WorkstationDeclaration, WorkstationState } from "
 import { QueueProbe } from "./queue-probe";
 import { type StoredWorkstation, urlOf } from "./records";
 import { startOf, writeWorkstation } from "./workstation-record";
-import { untilBooted, workstationStart } from "./workstation-start";
+import { workstationStart } from "./workstation-start";
 
 /** How many starts may fail in a row before it is called failed; it is then tried again more seldom. */
 const mostStarts = 3;
@@ -243,8 +243,8 @@ export class Workstation {
     const plugins = await untilBooted({
       name,
       url: urlOf(this.stored.port),
-      log: folders.log,
-      hashes: this.stored.hashes,
+      readLog: () => readLog(folders.log),
+      hashes: async () => this.stored.hashes,
       report: (lastLine) => this.enter("booting", lastLine),
       journal,
       signal,

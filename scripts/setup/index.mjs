@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { provideEngine } from "./engine.mjs";
+import { provideKubernetes } from "./kubernetes.mjs";
 import { provideNode } from "./node.mjs";
 import { buildPackage, installDependencies } from "./package.mjs";
 import { local, root } from "./paths.mjs";
@@ -54,6 +55,7 @@ export function setUpEngine() {
 export function setUpTests() {
   const env = setUpEngine();
   provideS3Servers(env);
+  provideKubernetes(env);
   return env;
 }
 

@@ -37,6 +37,12 @@ function folderOf(module) {
   return join(cache, `kubernetes-${module}-${hash.digest("hex").slice(0, 16)}`);
 }
 
+/** Where a program is once it is built. */
+export function programPath(name) {
+  const module = Object.keys(modules).find((key) => modules[key].some(({ program }) => program === name));
+  return join(folderOf(module), name);
+}
+
 const isBuilt = (module) => modules[module].every(({ program }) => existsSync(join(folderOf(module), program)));
 
 /** Builds what is not there yet; gives the paths of the programs by name. */

@@ -248,6 +248,8 @@ describe("a service of which only the image is declared", () => {
   test("a provider that adopts what a killed run left", () => {
     expect(find("kubernetes", "studio-cluster").inputs).toEqual({
       namespace: "team",
+      enableConfigMapMutable: "true",
+      enableSecretMutable: "true",
       enableServerSideApply: "true",
       upsertExistingObjects: "true",
     });
@@ -516,7 +518,7 @@ describe("a service of which only the image is declared", () => {
                   periodSeconds: 1,
                   failureThreshold: 86_400,
                 },
-                readinessProbe: { httpGet: { path: "/ready", port: 8199 }, periodSeconds: 1, failureThreshold: 2 },
+                readinessProbe: { httpGet: { path: "/ready", port: 8199 }, periodSeconds: 1, failureThreshold: 5 },
                 resources: { requests: { cpu: "100m", memory: "256Mi" } },
                 securityContext: { ...restricted, readOnlyRootFilesystem: true },
                 terminationMessagePolicy: "FallbackToLogsOnError",
@@ -525,7 +527,7 @@ describe("a service of which only the image is declared", () => {
                   { name: "environment", mountPath: "/comfyui/environment" },
                   { name: "own", mountPath: "/comfyui/own" },
                   { name: "launcher", mountPath: "/comfyui/launcher" },
-                  { name: "instance", mountPath: "/comfyui/instance", readOnly: true },
+                  { name: "told", mountPath: "/comfyui/instance", readOnly: true },
                   { name: "temporary", mountPath: "/tmp" },
                 ],
               },
@@ -558,7 +560,7 @@ describe("a service of which only the image is declared", () => {
             ],
             volumes: [
               ...programVolumes("studio-program-of-release"),
-              { name: "instance", configMap: { name: `studio-${id("studio")}` } },
+              { name: "told", configMap: { name: `studio-${id("studio")}` } },
               { name: "environment", emptyDir: {} },
               { name: "own", emptyDir: {} },
               { name: "launcher", emptyDir: { sizeLimit: "64Mi" } },
@@ -702,6 +704,8 @@ describe("a service of which everything is declared", () => {
     expect(rest).toEqual({
       context: "prod",
       namespace: "team",
+      enableConfigMapMutable: "true",
+      enableSecretMutable: "true",
       enableServerSideApply: "true",
       upsertExistingObjects: "true",
     });
@@ -803,7 +807,7 @@ describe("a service of which everything is declared", () => {
         volumeMounts: [
           ...programMounts,
           ...shared,
-          { name: "instance", mountPath: "/comfyui/instance", readOnly: true },
+          { name: "told", mountPath: "/comfyui/instance", readOnly: true },
           { name: "temporary", mountPath: "/tmp" },
         ],
       },

@@ -202,7 +202,7 @@ describe("the claim of a service", () => {
     const reserved = client.createRelease("studio", { owner, spec: { ...spec, arguments: ["--port", "1"] } });
 
     await expect(foreign).rejects.toMatchObject({ refusal: { code: "owned-by-another" } });
-    await expect(reserved).rejects.toThrow(/spec\.arguments\.0: is set for each instance by the supervisor/);
+    await expect(reserved).rejects.toThrow(/spec\.arguments\.0: is set for each instance and cannot be declared/);
   });
 
   it("may be given up again and again", async () => {

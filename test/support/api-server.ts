@@ -1,9 +1,9 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { homedir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { KubeConfig } from "@kubernetes/client-node";
 import { KubernetesApi } from "../../runtime/kubernetes/api";
 import { waitFor } from "../../runtime/waiting";
@@ -24,7 +24,7 @@ export class ApiServer {
 
   static async start(): Promise<ApiServer> {
     const ports = { etcd: await freePort(), peer: await freePort(), api: await freePort() };
-    const server = new ApiServer(kubeProgram(), temporaryFolder(), ports);
+    const server = new ApiServer(await kubeProgram(), temporaryFolder(), ports);
     try {
       server.makeCertificates();
       server.startEtcd();
@@ -249,11 +249,10 @@ async function ended(child: ChildProcess | null): Promise<void> {
 }
 
 /** etcd, API server and more in one program, built by the set-up of the tests. */
-function kubeProgram(): string {
-  const named = process.env.TEST_KUBE;
-  if (named) return named;
-  const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "pulumi-comfyui");
-  const built = readdirSync(cache).find((name) => /^kubernetes-components-[0-9a-f]+$/.test(name));
-  if (built === undefined) throw new Error(`${cache} has no kubernetes-components; \`npm run lab\` builds them`);
-  return join(cache, built, "kube");
+async function kubeProgram(): Promise<string> {
+  const setup = pathToFileURL(resolve(__dirname, "../../scripts/setup/kubernetes.mjs")).href;
+  const { programPath } = (await import(setup)) as { programPath: (name: string) => string };
+  const program = programPath("kube");
+  if (!existsSync(program)) throw new Error(`${program} is not there; \`npm test\` builds it`);
+  return program;
 }

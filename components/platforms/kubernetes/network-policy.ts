@@ -1,5 +1,6 @@
 import type * as pulumi from "@pulumi/pulumi";
-import { labelsOf, objectNames } from "../../../runtime/kubernetes/names";
+import { labelsOf, objectNames, workstationNames } from "../../../runtime/kubernetes/names";
+import { ports } from "./comfyui-pod";
 import { metadata, plugin } from "./metadata";
 import { k8s } from "./sdk";
 
@@ -9,10 +10,24 @@ const credentialsV6 = ["fd00:ec2::/32", "fe80::/10"];
 /** Where a node's own DNS cache listens, where there is one. https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/ */
 const nodeDns = "169.254.20.10/32";
 
+/** To what they like, but for the addresses under which clouds hand out a node's credentials. */
+const egress = [
+  { to: [{ namespaceSelector: {}, podSelector: { matchLabels: { "k8s-app": "kube-dns" } } }] },
+  {
+    to: [{ ipBlock: { cidr: nodeDns } }],
+    ports: [
+      { protocol: "UDP", port: 53 },
+      { protocol: "TCP", port: 53 },
+    ],
+  },
+  { to: [{ ipBlock: { cidr: "0.0.0.0/0", except: credentials } }] },
+  { to: [{ ipBlock: { cidr: "::/0", except: credentialsV6 } }] },
+];
+
 /**
  * Only the gateway reaches instances; the kubelet's probes come from the node, which policies do not hold back. Instances reach what they
- * like, but for the addresses under which clouds hand out a node's credentials. Gateways are confined by no policy of this package: they
- * reach each other, and whoever may call them is the namespace's own policies' to say.
+ * like, but for a node's credentials. Gateways are confined by no policy of this package: they reach each other, and whoever may call them
+ * is the namespace's own policies' to say.
  */
 export function instancePolicy(name: string, namespace: string, opts: pulumi.CustomResourceOptions): void {
   new (k8s().networking.v1.NetworkPolicy)(
@@ -28,18 +43,26 @@ export function instancePolicy(name: string, namespace: string, opts: pulumi.Cus
             ports: [{ port: 8188 }, { port: 8199 }],
           },
         ],
-        egress: [
-          { to: [{ namespaceSelector: {}, podSelector: { matchLabels: { "k8s-app": "kube-dns" } } }] },
-          {
-            to: [{ ipBlock: { cidr: nodeDns } }],
-            ports: [
-              { protocol: "UDP", port: 53 },
-              { protocol: "TCP", port: 53 },
-            ],
-          },
-          { to: [{ ipBlock: { cidr: "0.0.0.0/0", except: credentials } }] },
-          { to: [{ ipBlock: { cidr: "::/0", except: credentialsV6 } }] },
-        ],
+        egress,
+      },
+    },
+    opts,
+  );
+}
+
+/** A workstation is reached by the way that its agent leads, not the agent itself. */
+export function workstationPolicy(name: string, namespace: string, opts: pulumi.CustomResourceOptions): void {
+  new (k8s().networking.v1.NetworkPolicy)(
+    `${name}-workstation`,
+    {
+      metadata: metadata(workstationNames(name).workstation, name, namespace, "workstation", {
+        annotations: plugin.noWait,
+      }),
+      spec: {
+        podSelector: { matchLabels: labelsOf(name, "workstation") },
+        policyTypes: ["Ingress", "Egress"],
+        ingress: [{ ports: [{ port: ports.relay }] }],
+        egress,
       },
     },
     opts,

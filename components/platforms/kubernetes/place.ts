@@ -30,6 +30,9 @@ export function nativeProvider(name: string, platform: KubernetesPlatform, opts:
       namespace,
       enableServerSideApply: true,
       upsertExistingObjects: true,
+      // The gateway follows changed settings: replaced, they would be missing for a moment.
+      enableConfigMapMutable: true,
+      enableSecretMutable: true,
     },
     opts,
   );

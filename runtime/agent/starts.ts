@@ -1,0 +1,26 @@
+import type { Exit } from "../instance";
+import { type AgentFolders, logName } from "./folders";
+import { type Run, readExit, readRun } from "./launching";
+import { pause } from "./pause";
+import { readEnd } from "./shared-files";
+
+/** Milliseconds between two looks at what the launcher tells. */
+export const launcherInterval = 200;
+
+/** How a start ended; null when the signal came first. */
+export async function untilExit({ start }: Run, folders: AgentFolders, signal: AbortSignal): Promise<Exit | null> {
+  while (!signal.aborted) {
+    const exit = readExit(folders);
+    if (exit !== null && exit.start === start) return { code: exit.code, signal: exit.signal };
+    // The whole container was killed, and has been started again.
+    if ((readRun(folders)?.start ?? 0) > start) return { code: null, signal: null };
+    await pause(launcherInterval, signal);
+  }
+  return null;
+}
+
+/** The end of what a start has printed. */
+export function startLog(start: number, folders: AgentFolders, bytes: number): string {
+  const earlier = (readRun(folders)?.start ?? 0) > start;
+  return readEnd(folders.own, earlier ? `${logName}.1` : logName, bytes)?.toString("utf8") ?? "";
+}
