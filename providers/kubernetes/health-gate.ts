@@ -25,8 +25,8 @@ const schema = z.object({
   deployment: z.string(),
   /** How many instances there are to be; with an autoscaler, with how many they start. */
   count: countSchema,
-  /** Whether an autoscaler owns the number, once the release serves. */
-  autoscaled: z.boolean().default(false),
+  /** What owns the number, once the release serves; nothing where it is declared. */
+  autoscaler: z.enum(["keda", "externalMetric"]).optional(),
   timeout: durationSchema,
 });
 
@@ -40,7 +40,7 @@ export const clusterHealthGate: ResourceDefinition<Inputs, object> = {
   live: async (_id, state) => {
     const deployment = await deploymentOf(await recordsOf(state), state.release);
     if (deployment === null || deployment.metadata?.uid !== state.deployment) return changed;
-    return (state.autoscaled ? hasEnough(deployment, state.count) : hasAll(deployment, state.count))
+    return (state.autoscaler !== undefined ? hasEnough(deployment, state.count) : hasAll(deployment, state.count))
       ? unchanged
       : changed;
   },
@@ -49,7 +49,8 @@ export const clusterHealthGate: ResourceDefinition<Inputs, object> = {
     return { id: inputs.release, outputs: {} };
   },
   update: async (_id, state, inputs, context) => {
-    if (state.autoscaled && !inputs.autoscaled) await endAutoscaling(inputs, context);
+    const { autoscaler } = state;
+    if (autoscaler !== undefined && autoscaler !== inputs.autoscaler) await endAutoscaling(inputs, context);
     await prove(inputs, context);
     return {};
   },
@@ -74,7 +75,10 @@ function hasEnough({ spec, status }: V1Deployment, startCount: number): boolean 
   return wanted > 0 && (status?.readyReplicas ?? 0) >= Math.min(startCount, wanted);
 }
 
-/** The count is declared from now on: the autoscaler, which is removed only after this, would change it back. */
+/**
+ * A declared count would be changed back, and a second autoscaler be at odds with it, by the one that Pulumi removes only after all else
+ * is done.
+ */
 async function endAutoscaling(inputs: Inputs, { assertEngine }: Context): Promise<void> {
   const { cluster, service } = await recordsOf(inputs);
   await assertEngine();
@@ -82,10 +86,10 @@ async function endAutoscaling(inputs: Inputs, { assertEngine }: Context): Promis
 }
 
 async function prove(inputs: Inputs, context: Context): Promise<void> {
-  const { service, release, deployment, autoscaled, timeout } = inputs;
+  const { service, release, deployment, autoscaler, timeout } = inputs;
   const { progress, signal, warn, assertEngine } = context;
   const records = await recordsOf(inputs);
-  const live = autoscaled ? ((await deploymentOf(records, release))?.spec?.replicas ?? 0) : 0;
+  const live = autoscaler !== undefined ? ((await deploymentOf(records, release))?.spec?.replicas ?? 0) : 0;
   const count = live > 0 ? live : inputs.count;
   await assertEngine();
   const settings = await begin(records, release, count);

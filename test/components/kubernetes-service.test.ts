@@ -885,7 +885,10 @@ describe("a service whose instances an autoscaler counts", () => {
     const deployment = recording.find("Deployment", "counted-instances");
     expect(deployment.inputs).toMatchObject({ spec: { replicas: 4 } });
     expect(deployment.ignoreChanges).toEqual(["spec.replicas"]);
-    expect(recording.find("ClusterHealthGate", "counted").inputs).toMatchObject({ count: 4, autoscaled: true });
+    expect(recording.find("ClusterHealthGate", "counted").inputs).toMatchObject({
+      count: 4,
+      autoscaler: "externalMetric",
+    });
   });
 
   test("by a metric of the cluster: a HorizontalPodAutoscaler of the release's own, once it serves", async () => {
@@ -934,7 +937,7 @@ describe("a service whose instances an autoscaler counts", () => {
         pollingInterval: 15,
         minReplicaCount: 2,
         maxReplicaCount: 6,
-        advanced: { horizontalPodAutoscalerConfig: { name: `asked-${id("asked")}`, behavior } },
+        advanced: { horizontalPodAutoscalerConfig: { behavior } },
         triggers: [
           {
             type: "metrics-api",

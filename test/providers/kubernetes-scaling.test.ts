@@ -164,7 +164,8 @@ const autoscalerOf = (release: string) =>
   );
 
 function gate(release: string, deployment: string, count: number, autoscaled: boolean) {
-  const inputs = { ...place, release, deployment, count, autoscaled, timeout: "3s" };
+  const autoscaler = autoscaled ? "externalMetric" : undefined;
+  const inputs = { ...place, release, deployment, count, autoscaler, timeout: "3s" };
   return clusterHealthGate.schema.parse(inputs) as unknown as Parameters<typeof clusterHealthGate.create>[0];
 }
 
@@ -229,6 +230,18 @@ test("a count that is declared instead of a range ends the autoscaler before it 
   const before = gate(id, uid, 2, true);
   await expect(clusterHealthGate.update(id, before, gate(id, uid, 3, false), context)).rejects.toThrow("of 3 proven");
   expect(await autoscalerOf(id)).toBeNull();
+});
+
+test("another kind of autoscaler ends the one that is there", async () => {
+  const { id } = await makeRelease(range);
+  const uid = await deploy(id, 3);
+  await makeAutoscaler(id);
+  const before = gate(id, uid, 2, true);
+  await clusterHealthGate.update(id, before, before, context);
+  expect(await autoscalerOf(id)).not.toBeNull();
+  await clusterHealthGate.update(id, before, { ...before, autoscaler: "keda" } as typeof before, context);
+  expect(await autoscalerOf(id)).toBeNull();
+  expect(await replicasOf(id)).toBe(3);
 });
 
 test("a release that nobody knows any more loses its autoscaler before it drains, and its disruption budget", async () => {

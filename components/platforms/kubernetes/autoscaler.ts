@@ -66,7 +66,7 @@ export function autoscaler(declaration: AutoscalerDeclaration): void {
         pollingInterval: seconds(by.pollingInterval ?? "15s"),
         minReplicaCount: min,
         maxReplicaCount: max,
-        advanced: { horizontalPodAutoscalerConfig: { name: object, behavior } },
+        advanced: { horizontalPodAutoscalerConfig: { behavior } },
         triggers: [
           {
             ...trigger(by, insideUrl(name, namespace, gateway), release),

@@ -51,7 +51,9 @@ export function kubernetesService(
     {
       ...common,
       deployment: deployment.metadata.uid,
-      ...(scaling.kind === "fixed" ? { count: scaling.count } : { count: release.startCount, autoscaled: true }),
+      ...(scaling.kind === "fixed"
+        ? { count: scaling.count }
+        : { count: release.startCount, autoscaler: scaling.by.kind }),
       timeout: health?.timeout ?? "10m",
     },
     { ...rotating, dependsOn: [deployment, ...front.resources] },
