@@ -1,6 +1,6 @@
-import { spawn } from "node:child_process";
-import { platform } from "node:process";
 import { InvalidInputError } from "../problems";
+import { openBrowser } from "./browser";
+import { type ClusterOptions, clusterFrom, withClusterOptions } from "./cluster-options";
 import { withCommonOptions } from "./common-options";
 import { type ExitCode, exitCodes } from "./exit-codes";
 import type { Output, OutputOptions } from "./output";
@@ -11,7 +11,8 @@ import type { Surroundings } from "./surroundings";
 
 type Kind = "service" | "workstation";
 
-interface OpenOptions extends OutputOptions {
+interface OpenOptions extends OutputOptions, ClusterOptions {
+  readonly port?: number;
   readonly directory?: string;
   readonly service?: boolean;
   readonly workstation?: boolean;
@@ -19,10 +20,11 @@ interface OpenOptions extends OutputOptions {
 }
 
 export function addOpen({ commands, surroundings, perform }: Program): void {
-  withCommonOptions(commands.command("open"))
+  withClusterOptions(withCommonOptions(commands.command("open")))
     .summary("print the URL of a service or workstation")
     .description(
-      "Prints a URL. A service comes before a workstation of the same name. Exit code 3 when nothing answers there.",
+      "Prints a URL. A service comes before a workstation of the same name. Exit code 3 when nothing answers there. " +
+        "With --namespace, a port of this machine leads there until the command is interrupted, and a workstation that has stopped itself is started.",
     )
     .argument(
       "[name]",
@@ -31,18 +33,34 @@ export function addOpen({ commands, surroundings, perform }: Program): void {
     .option("--directory <folder>", directoryDescription)
     .option("--service", "look at services only")
     .option("--workstation", "look at workstations only")
+    .option("--port <port>", "with --namespace: port of this machine (default: one that is free)", portOf)
     .option("--browser", "also open it in the desktop's browser")
     .addHelpText(
       "after",
       "\nExamples:\n  pulumi-comfyui open studio\n  pulumi-comfyui open studio --workstation --browser\n" +
-        '  curl "$(pulumi-comfyui open studio)/system_stats"\n',
+        '  curl "$(pulumi-comfyui open studio)/system_stats"\n' +
+        "  pulumi-comfyui open studio --workstation --namespace studio --port 8188\n",
     )
-    .action((name: string | undefined, { directory, service, workstation, browser, ...options }: OpenOptions) => {
+    .action((name: string | undefined, options: OpenOptions) => {
+      const { directory, service, workstation, browser = false, port } = options;
       const kind = service ? "service" : workstation ? "workstation" : undefined;
-      return perform(options, (output) =>
-        openUrl({ directory, name, kind, browser: browser ?? false }, output, surroundings),
-      );
+      return perform(options, async (output) => {
+        const address = clusterFrom(options, directory, surroundings.cwd);
+        if (address === null) {
+          if (port !== undefined) throw new InvalidInputError([{ path: "--port", reason: "needs --namespace" }]);
+          return openUrl({ directory, name, kind, browser }, output, surroundings);
+        }
+        // Loaded when it is used, with the client of the Kubernetes API.
+        const { openInCluster } = await import("./open-in-cluster.js");
+        return openInCluster({ address, name, kind, port, browser }, output, surroundings);
+      });
     });
+}
+
+function portOf(text: string): number {
+  const port = Number(text);
+  if (Number.isInteger(port) && port > 0 && port < 65_536) return port;
+  throw new InvalidInputError([{ path: "--port", reason: `${JSON.stringify(text)} is no port: use 1 to 65535` }]);
 }
 
 export interface OpenRequest {
@@ -102,19 +120,4 @@ function choose(places: readonly Place[], name: string | undefined, directory: s
       ? `say which one to open; ${directory} has ${known}`
       : `there is nothing of that name to open in ${directory}, which has ${known}`;
   throw new InvalidInputError([{ path: "NAME", reason }]);
-}
-
-/** Hands a URL to the desktop. Resolves when the desktop's command was started, not when the browser shows the page. */
-async function openBrowser(url: string, environment: Surroundings["environment"]): Promise<void> {
-  const command = platform === "darwin" ? "open" : "xdg-open";
-  await new Promise<void>((resolve, reject) => {
-    const child = spawn(command, [url], { stdio: "ignore", detached: true, env: { ...environment } });
-    child.once("spawn", () => {
-      child.unref();
-      resolve();
-    });
-    child.once("error", (error) =>
-      reject(new Error(`cannot open ${url} in a browser: ${command} could not be started`, { cause: error })),
-    );
-  });
 }

@@ -2,7 +2,6 @@ import type { PluginRecord } from "../environment";
 import { formatSize } from "../format";
 import { InvalidInputError } from "../problems";
 import { pack } from "../snapshot";
-import { readWorkstationRecords } from "../supervisor";
 import {
   type EnvironmentOptions,
   environmentFrom,
@@ -55,7 +54,7 @@ export async function packEnvironment(
   { cwd, signal }: Surroundings,
 ): Promise<ExitCode> {
   const environment = environmentFrom(folder, cwd, options);
-  const plugins = baselines(options, environment.root, cwd);
+  const plugins = await baselines(options, environment.root, cwd);
   if (plugins.length === 0) {
     output.remark("no workstation's plugin records: where this snapshot starts, every plugin has to load");
   }
@@ -83,13 +82,15 @@ export async function packEnvironment(
 }
 
 /** How a workstation's plugins behaved at its last start, from the records that a supervisor keeps. */
-function baselines(options: PackOptions, root: string, cwd: string): readonly PluginRecord[] {
+async function baselines(options: PackOptions, root: string, cwd: string): Promise<readonly PluginRecord[]> {
   const { platform, workstation: name } = options;
   if (platform === undefined) {
     if (name === undefined) return [];
     throw new InvalidInputError([{ path: "--workstation", reason: "needs --platform, the directory that it is in" }]);
   }
   const directory = requireDirectory(platform, cwd, "--platform");
+  // Without a platform, a pack of little that is new is nearly over before it would have been loaded.
+  const { readWorkstationRecords } = await import("../supervisor/index.js");
   const all = readWorkstationRecords(directory);
   const fitting = all.filter((record) =>
     name === undefined ? record.declaration.root === root : record.name === name,

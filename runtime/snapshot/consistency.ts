@@ -18,12 +18,15 @@ const attempts = 3;
 export async function unchangedOrThrow({
   found,
   look,
+  isUnchanged,
   packer,
   mode,
 }: {
   found: Tree;
   /** Walks through the tree again, of which it has been found what is given. */
   look: (before: EntryTable) => Promise<Tree>;
+  /** Whether a look would find the same again; false as well where that cannot be said without one. */
+  isUnchanged: () => Promise<boolean>;
   packer: Packer;
   mode: ModelsMode;
 }): Promise<Tree> {
@@ -32,6 +35,7 @@ export async function unchangedOrThrow({
   for (let attempt = 1; ; attempt++) {
     const missed = await (pending === null ? packer.packTree(tree.entries) : packer.pack(pending));
     if (attempt === 1 && mode === "locked") await hashModels(tree.models, packer);
+    if (attempt === 1 && missed.size === 0 && (await isUnchanged())) return tree;
     const now = await look(tree.entries);
     const differing = await differences(tree, now, missed, packer, mode);
     if (differing.counted.length > 0) throw new ChangedWhilePackingError(differing.counted);
@@ -97,7 +101,7 @@ function* differing(
       row >= 0 &&
       other >= 0 &&
       before.hasRecordOf(row, after, other) &&
-      before.type(row) !== "link" &&
+      !before.isLink(row) &&
       !missed.has(before.path(row));
     if (!same) yield [row, other];
   }

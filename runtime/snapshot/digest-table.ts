@@ -63,13 +63,13 @@ export class DigestTable {
   }
 
   /** The first row with this digest that `suits`, or -1. */
-  find(digest: Uint8Array, suits: (row: number) => boolean = () => true): number {
+  find(digest: Uint8Array, suits?: (row: number) => boolean): number {
     const places = this.#placed();
     const mask = places.length - 1;
     for (let place = startOf(digest, 0) & mask; ; place = (place + 1) & mask) {
       const row = (places[place] ?? 0) - 1;
       if (row < 0) return -1;
-      if (this.#has(row, digest) && suits(row)) return row;
+      if (this.#has(row, digest) && suits?.(row) !== false) return row;
     }
   }
 

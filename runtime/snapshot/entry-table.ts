@@ -118,6 +118,10 @@ export class EntryTable implements Iterable<TreeEntry> {
     return (this.flags(row) & flag.type) === 0;
   }
 
+  isLink(row: number): boolean {
+    return (this.flags(row) & flag.type) === types.indexOf("link");
+  }
+
   counts(row: number): boolean {
     return (this.flags(row) & flag.counts) !== 0;
   }
@@ -146,7 +150,7 @@ export class EntryTable implements Iterable<TreeEntry> {
     if (this.#links === undefined) {
       const links = new Map<number, string>();
       for (let next = 0; links.size < this.targets.length && next < this.length; next++) {
-        if (this.type(next) === "link") links.set(next, this.targets[links.size] ?? "");
+        if (this.isLink(next)) links.set(next, this.targets[links.size] ?? "");
       }
       this.#links = links;
     }

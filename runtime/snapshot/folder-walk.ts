@@ -1,10 +1,10 @@
-import { type BigIntStats, lstatSync, readdirSync, readlinkSync, statSync } from "node:fs";
-import type { TableData, TablePlace } from "./entry-record";
+import { type BigIntStats, constants, lstatSync, readdirSync, readlinkSync, statSync } from "node:fs";
+import type { NewEntry, TableData, TablePlace } from "./entry-record";
 import { EntryTableBuilder } from "./entry-table-builder";
 import type { Part, Parts } from "./parts";
 import { compareBytes, joinPath } from "./paths";
 import { ignoreFile, type TravelRules } from "./travel-rules";
-import { stampOf, type TreeEntry } from "./tree-entry";
+import { type Stamp, stampOf, type TreeEntry } from "./tree-entry";
 import type { ModelsMode } from "./types";
 
 /** What is walked, and by which rules. */
@@ -34,20 +34,35 @@ export interface WalkedFolder {
   readonly credentials: readonly string[];
   /** Files and folders that were looked at. */
   readonly looked: number;
+  readonly trace: FolderTrace;
+}
+
+/** What else has to be as it was for a further look to find the same. Of models, which are few, nothing is noted. */
+export interface FolderTrace {
+  /** Folders that were looked through, joined by NUL, and how many names each holds. */
+  readonly folders: string;
+  readonly names: Int32Array<ArrayBuffer>;
+  /** Names in them that are no entries, and the bits of `st_mode` that say what each is: 0 where that does not matter. */
+  readonly leftOut: readonly (readonly [path: string, kind: number])[];
 }
 
 /** ComfyUI's repository keeps its empty model folders with such files. */
 const placeholder = /^put_.*_here$/;
 
-/** What a folder holds and what is to be looked through in it, in the order of full paths. */
-type Item = { readonly key: string } & ({ readonly found: Found } | { readonly folder: FolderToWalk & Named });
-
-interface Named {
+interface Named extends FolderToWalk {
   readonly names: readonly string[];
 }
 
-interface Found extends Omit<TreeEntry, "stamp"> {
-  readonly stats: BigIntStats;
+/** A folder that is being looked through. */
+interface Level {
+  readonly folder: Named;
+  /** Names that were looked at. */
+  done: number;
+  /**
+   * Folders in it that are yet to be looked through, and what their content's paths begin with here. Names that lie before that come
+   * first, as `a.py` does before `a/b`. Each lies before those that were found earlier.
+   */
+  readonly waiting: { readonly key: string; readonly folder: Named }[];
 }
 
 /** Looks through what is below a folder, a step at a time. */
@@ -61,7 +76,10 @@ export class FolderWalk {
   readonly #rests: { folder: FolderToWalk; place: TablePlace }[] = [];
   readonly #remarks: string[] = [];
   readonly #credentials: string[] = [];
-  readonly #open: Item[][];
+  readonly #open: Level[] = [];
+  readonly #folders: string[] = [];
+  readonly #names: number[] = [];
+  readonly #leftOut: [path: string, kind: number][] = [];
   #looked = 0;
 
   /** Once `budget` files and folders were looked at, further folders are named instead of looked through. */
@@ -69,24 +87,23 @@ export class FolderWalk {
     this.#place = place;
     this.#budget = budget;
     this.#roots = new Set(Object.values(place.parts));
-    this.#open = [[{ key: folder.path, folder: { ...folder, names: namesIn(place.root, folder.path) } }]];
+    this.#enter({ ...folder, names: namesIn(place.root, folder.path) });
   }
 
   get looked(): number {
     return this.#looked;
   }
 
-  /** Looks at the next folder's content. Returns false when nothing is left. */
+  /** Looks at what lies in a folder, up to the next one in it. Returns false when nothing is left. */
   step(): boolean {
-    for (let items = this.#open.at(-1); items !== undefined; items = this.#open.at(-1)) {
-      const item = items.pop();
-      if (item === undefined) this.#open.pop();
-      else if ("found" in item) this.#add(item.found);
+    for (let level = this.#open.at(-1); level !== undefined; level = this.#open.at(-1)) {
+      const below = this.#nextBelow(level);
+      if (below === null) this.#open.pop();
       else if (this.#looked >= this.#budget) {
-        const { names: _, ...folder } = item.folder;
+        const { names: _, ...folder } = below;
         this.#rests.push({ folder, place: this.#table.place });
       } else {
-        this.#open.push(this.#itemsOf(item.folder));
+        this.#enter(below);
         return true;
       }
     }
@@ -100,72 +117,87 @@ export class FolderWalk {
       remarks: this.#remarks,
       credentials: this.#credentials,
       looked: this.#looked,
+      trace: { folders: this.#folders.join("\0"), names: Int32Array.from(this.#names), leftOut: this.#leftOut },
     };
   }
 
-  /** The last first. */
-  #itemsOf({ path, names, ...inherited }: FolderToWalk & Named): Item[] {
-    const items: Item[] = [];
-    for (const name of names) this.#take(path, name, inherited, items);
-    return items.sort((a, b) => compareBytes(b.key, a.key));
+  #enter(folder: Named): void {
+    if (folder.part !== "models") {
+      this.#folders.push(folder.path);
+      this.#names.push(folder.names.length);
+    }
+    this.#open.push({ folder, done: 0, waiting: [] });
   }
 
-  /** Notes one name of a folder, and what is in it where it is one itself. */
-  #take(folder: string, name: string, { part, counts, above }: Omit<FolderToWalk, "path">, items: Item[]): void {
+  /** Looks at names of a folder until it is the turn of what lies in a folder below it, or null at its end. */
+  #nextBelow(level: Level): Named | null {
+    const { folder, waiting } = level;
+    const { names } = folder;
+    while (level.done < names.length) {
+      const name = names[level.done] ?? "";
+      const next = waiting.at(-1);
+      if (next !== undefined && compareBytes(next.key, name) < 0) break;
+      level.done += 1;
+      const below = this.#take(folder, name);
+      if (below !== null) waiting.push({ key: `${name}/`, folder: below });
+    }
+    return waiting.pop()?.folder ?? null;
+  }
+
+  /** Notes one name of a folder. Returns the folder that it is, if so. */
+  #take({ path: folder, part, counts: above, ...inherited }: Named, name: string): Named | null {
     const path = joinPath(folder, name);
-    if (this.#roots.has(path)) return;
-    const { root, rules, mode } = this.#place;
     const followed = part === "models";
-    const stats = look(root, path, followed);
-    if (stats === null) {
+    if (this.#roots.has(path)) {
+      if (!followed) this.#leftOut.push([path, 0]);
+      return null;
+    }
+    const { root, rules, mode } = this.#place;
+    const found = look(root, path, followed);
+    if (found === null) {
       if (followed && look(root, path, false) !== null) this.#remarks.push(`${path} is a link that leads nowhere`);
-      return;
+      return null;
     }
     this.#looked += 1;
-    const isFolder = stats.isDirectory();
+    const isFolder = found.isDirectory();
     const verdict = rules.judge(path, name, isFolder, part);
     if (verdict === "credential") this.#credentials.push(path);
-    if (verdict === "credential" || verdict === "out") return;
-    if (followed && isFolder && above.includes(identityOf(stats))) {
+    if (verdict === "credential" || verdict === "out") return this.#leaveOut(path, found, followed);
+    if (followed && isFolder && inherited.above.includes(identityOf(found))) {
       this.#remarks.push(`${path} leads back to a folder above it and was not followed`);
-      return;
+      return null;
     }
+    const type = typeOf(found);
+    if (type === null) this.#remarks.push(`${path} is a ${specialKind(found)} and was left out`);
+    const target = type === "link" ? targetOf(root, path) : "";
+    if (type === null || target === null) return this.#leaveOut(path, found, followed);
     const names = isFolder ? namesIn(root, path) : [];
+    const counts = above && verdict === "counts" && path !== ignoreFile;
     // In the cache, folders come and go with what stays out of them.
     const empty = isFolder && names.length === 0 && part !== "cache";
-    const found = this.#found(path, stats, {
-      counts: counts && verdict === "counts" && path !== ignoreFile,
-      followed,
-      empty,
-    });
-    if (found === null) return;
-    if (!followed || mode === "included") items.push({ key: name, found });
-    if (followed) this.#addModel(found, name);
-    if (!isFolder) return;
-    const below = followed ? [...above, identityOf(stats)] : above;
-    items.push({ key: `${name}/`, folder: { path, names, part, counts: found.counts, above: below } });
+    const permissions = Number(found.mode) & 0o777;
+    const stats = type === "file" ? found : null;
+    const entry = { path, type, mode: permissions, found: stats, target, counts, followed, empty };
+    if (!followed || mode === "included") this.#table.add(entry);
+    if (followed && stats !== null) this.#addModel(entry, stampOf(stats), name);
+    if (!isFolder) return null;
+    return { path, names, part, counts, above: followed ? [...inherited.above, identityOf(found)] : inherited.above };
   }
 
-  #add({ stats, ...entry }: Found): void {
-    this.#table.add({ ...entry, found: entry.type === "file" ? stats : null });
-  }
-
-  #addModel({ stats, ...entry }: Found, name: string): void {
-    const stamp = stampOf(stats);
-    if (entry.type === "file" && !(stamp.size === 0 && placeholder.test(name))) this.models.push({ ...entry, stamp });
-  }
-
-  #found(path: string, stats: BigIntStats, kind: Pick<TreeEntry, "counts" | "followed" | "empty">): Found | null {
-    const mode = Number(stats.mode) & 0o777;
-    if (stats.isFile()) return { path, type: "file", mode, target: "", ...kind, stats };
-    if (stats.isDirectory()) return { path, type: "directory", mode, target: "", ...kind, stats };
-    if (stats.isSymbolicLink()) {
-      const target = targetOf(this.#place.root, path);
-      return target === null ? null : { path, type: "link", mode, target, ...kind, stats };
-    }
-    this.#remarks.push(`${path} is a ${specialKind(stats)} and was left out`);
+  #leaveOut(path: string, found: BigIntStats, followed: boolean): null {
+    if (!followed) this.#leftOut.push([path, kindOf(found)]);
     return null;
   }
+
+  #addModel({ found: _, ...entry }: NewEntry, stamp: Stamp, name: string): void {
+    if (!(stamp.size === 0 && placeholder.test(name))) this.models.push({ ...entry, stamp });
+  }
+}
+
+function typeOf(found: BigIntStats): TreeEntry["type"] | null {
+  if (found.isFile()) return "file";
+  if (found.isDirectory()) return "directory";
+  return found.isSymbolicLink() ? "link" : null;
 }
 
 /** What is at a path, or null where nothing is, or a link that leads nowhere. */
@@ -178,6 +210,11 @@ export function look(root: string, path: string, follow: boolean): BigIntStats |
     if (vanished(error)) return null;
     throw explained(error, path);
   }
+}
+
+/** The bits that say whether something is a file, a folder or anything else. */
+export function kindOf({ mode }: BigIntStats): number {
+  return Number(mode) & constants.S_IFMT;
 }
 
 export function identityOf({ dev, ino }: BigIntStats): string {
@@ -201,7 +238,11 @@ function namesIn(root: string, folder: string): readonly string[] {
     if (vanished(error)) return [];
     throw explained(error, folder);
   }
+  let last = "";
+  let sorted = true;
   for (const name of names) {
+    sorted &&= compareBytes(last, name) < 0;
+    last = name;
     // What stands for bytes that are no UTF-8; a name may also hold that very character.
     if (name.includes("\ufffd") && look(root, joinPath(folder, name), false) === null) {
       throw new Error(
@@ -209,7 +250,7 @@ function namesIn(root: string, folder: string): readonly string[] {
       );
     }
   }
-  return names;
+  return sorted ? names : names.sort(compareBytes);
 }
 
 function absolute(root: string, path: string): string {

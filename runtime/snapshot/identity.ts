@@ -47,7 +47,7 @@ export function* countedEntries(entries: EntryTable, contents: Contents, root: s
       const target = entries.target(row);
       yield { path, type, executable: false, content: relocateTarget(target, root, rootMark) ?? target };
     } else {
-      const content = contents.row(path);
+      const content = contents.rowOf(entries, row);
       if (content === undefined) throw new Error(`${path} was not read`);
       yield { path, type, executable: isExecutable(entries.mode(row)), content: contents.table.identity(content) };
     }

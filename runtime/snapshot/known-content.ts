@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { ObjectStore } from "../store";
 import { type CataloguedContent, ContentCatalog } from "./content-catalog";
 import { readManifestContents } from "./manifest-file";
@@ -14,6 +15,7 @@ export class KnownContent {
   readonly #catalog: ContentCatalog;
   /** By their number in the catalog; undefined where the pack is gone. */
   readonly #frames: readonly (Frame | undefined)[];
+  readonly #hasAllFrames: boolean;
   readonly #frameOf = new Map<string, Frame>();
   #largeSizes: ReadonlySet<number> | undefined;
   /** Digests of the manifests in the store that the catalog knows all of, or null where it cannot be continued. */
@@ -36,6 +38,7 @@ export class KnownContent {
       if (!this.#frameOf.has(sha256)) this.#frameOf.set(sha256, frame);
       return frame;
     });
+    this.#hasAllFrames = !this.#frames.includes(undefined);
   }
 
   /**
@@ -57,6 +60,7 @@ export class KnownContent {
     const manifests = await manifestsOf(store);
     const present = manifests.map(({ digest }) => digest);
     const catalog = ContentCatalog.read(catalogFile, store.location, present);
+    await setImmediate(); // Threads may wait for this one meanwhile.
     const known = catalog.digests.length;
     for (const digest of present.slice(known)) {
       try {
@@ -130,6 +134,7 @@ export class KnownContent {
   }
 
   #find(sha256: Uint8Array): number {
+    if (this.#hasAllFrames) return this.#catalog.contents.find(sha256);
     return this.#catalog.contents.find(sha256, (row) => {
       let whole = true;
       this.#catalog.eachPart(row, (number) => {

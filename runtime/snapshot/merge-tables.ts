@@ -123,6 +123,6 @@ class SliceStream {
 
 function placeOf(table: EntryTable, row: number, before: TablePlace): TablePlace {
   let { link } = before;
-  for (let next = before.row; next < row; next++) if (table.type(next) === "link") link += 1;
+  for (let next = before.row; next < row; next++) if (table.isLink(next)) link += 1;
   return { row, text: table.textOffset(row), link };
 }

@@ -45,7 +45,7 @@ export class PackedEntries {
       return { path, kind, mtime: 0n, size: 0, digests: noDigest, digestAt: 0, extra };
     }
     const { contents } = this.#packer;
-    const row = contents.row(path);
+    const row = contents.rowOf(entries, number);
     if (row === undefined) throw new Error(`${path} was not packed`);
     const extra = contents.table.ownIdentity(row) ?? "";
     const digestAt = row * digestSize;

@@ -12,7 +12,7 @@ import { PackWorkers } from "./threads/pack-workers";
 import { LazyThreadPool, usualThreads } from "./threads/pool";
 import type { TreeEntry } from "./tree-entry";
 import type { CountedScan, ModelsMode, Scan, ScanRequest } from "./types";
-import { type Tree, walk } from "./walk";
+import { manyEntries, type Tree, walk } from "./walk";
 
 /** Times that a scan looks again when files change under it, before it takes the last look. */
 const attempts = 3;
@@ -47,6 +47,7 @@ async function lookThrough(request: ScanRequest, all: boolean): Promise<Looked> 
   const pool = new LazyThreadPool();
   try {
     const index = StatIndex.load(request.index ?? defaultIndexFile(root), place);
+    if (index.size > manyEntries) pool.start();
     const look = () => walk({ ...request, ...place, models: mode, threads: () => pool.start() });
     const first = await look();
     const known = all ? null : index.identified(first, mode);

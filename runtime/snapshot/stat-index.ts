@@ -54,6 +54,7 @@ export class StatIndex {
   /** The tree that is being looked through, and its models. */
   #tree: Followed | undefined;
   #models: Followed | undefined;
+  #modelFiles: readonly TreeEntry[] | undefined;
   /** What was read of files that are not, or not so, in the tree. */
   readonly #others = new Map<string, { readonly row: number; readonly stamp: Stamp }>();
   #changed = false;
@@ -72,6 +73,11 @@ export class StatIndex {
   /** The contents that were noted or found. */
   get table(): ContentTable {
     return this.#kept.table;
+  }
+
+  /** Entries that the tree had when it was last seen; 0 where it is not known. */
+  get size(): number {
+    return this.#head?.sizes.entries.count ?? 0;
   }
 
   /** What the whole tree is, if nothing of it has been touched since all of it was read. */
@@ -165,6 +171,14 @@ export class StatIndex {
 
   /** Makes a tree the one that is looked through, with all that is known of it. */
   #turnTo({ entries, models }: Tree): Omit<KeptTree, "table"> {
+    if (this.#tree?.entries === entries && this.#modelFiles === models && this.#models !== undefined) {
+      return {
+        entries,
+        rows: this.#tree.rows,
+        models: this.#models.entries,
+        modelRows: this.#models.rows,
+      };
+    }
     const kept = this.#kept;
     const before = this.#tree ?? kept;
     const modelsBefore = this.#models ?? { entries: kept.models, rows: kept.modelRows };
@@ -173,6 +187,7 @@ export class StatIndex {
     const modelRows = this.#carriedOver([modelsBefore, before], table);
     this.#tree = { entries, rows, cursor: new PathCursor(entries) };
     this.#models = { entries: table, rows: modelRows, cursor: new PathCursor(table) };
+    this.#modelFiles = models;
     return { entries, rows, models: table, modelRows };
   }
 

@@ -40,31 +40,40 @@ type Noted = Pick<Compared, "changes"> & { readonly base: Pick<BaseEntries, "dig
 
 export interface StoredSnapshot {
   readonly digest: string;
-  readonly head: ManifestHead;
   readonly remarks: readonly string[];
 }
 
-/** Makes a snapshot of what was packed, or finds the one that the store has of exactly this. */
-export async function storeSnapshot(packed: Packed, place: SnapshotPlace): Promise<StoredSnapshot> {
-  const storing = new Storing(packed, place);
-  const { digest, remarks } = await storing.run();
-  return { digest, head: storing.head, remarks };
+/** A manifest, with its base, as it will be stored. */
+interface Encoded {
+  readonly manifest: BuiltManifest;
+  readonly base: BaseEntries | null;
+  readonly pieces: Buffer[];
 }
 
-class Storing {
+/**
+ * Makes a snapshot of what was packed, or finds the one that the store has of exactly this. Until {@link store} is called nothing
+ * is written, and what was packed may turn out to be no longer so.
+ */
+export class SnapshotToStore {
   readonly head: ManifestHead;
   readonly #packed: Packed;
   readonly #place: SnapshotPlace;
   readonly #headText: string;
   readonly #entries: PackedEntries;
   readonly #usable: Usable;
+  /** What was last packed to this store, and the base that it was compared with. */
+  #note: PackedNote | null = null;
+  #kept: BaseEntries | null = null;
+  #compared: Compared;
+  #encoded: Encoded | null = null;
 
-  constructor(packed: Packed, place: SnapshotPlace) {
+  private constructor(packed: Packed, place: SnapshotPlace) {
     this.#packed = packed;
     this.#place = place;
     this.head = headOf(packed);
     this.#headText = JSON.stringify(this.head);
     this.#entries = new PackedEntries(packed.tree.entries, packed.packer);
+    this.#compared = { entries: this.#entries, base: null, changes: [] };
     const { packs, manifests } = packed.known;
     const unmarked = manifests.filter(({ digest }) => !place.marked.has(digest)).reverse();
     this.#usable = {
@@ -74,27 +83,46 @@ class Storing {
     };
   }
 
-  async run(): Promise<{ readonly digest: string; readonly remarks: readonly string[] }> {
-    const { store, index } = this.#place;
-    const found = readNote(index);
-    const note = found?.store === store.location ? found : null;
-    const kept = note === null ? null : BaseEntries.read(baseFile(index), store.location, note.base);
-    const compared =
-      kept !== null && isUsable(this.#usable, needsOf(kept))
-        ? { entries: this.#entries, base: kept, changes: kept.changesTo(this.#entries) }
-        : await closestBase(this.#usable, this.#entries);
-    const fingerprint = this.#fingerprint(compared);
-    if (note !== null && note.fingerprint === fingerprint && (await this.#reuse(note.digest, note))) {
+  /** Finds out how what was packed differs from what the store has. */
+  static async compare(packed: Packed, place: SnapshotPlace): Promise<SnapshotToStore> {
+    const snapshot = new SnapshotToStore(packed, place);
+    await snapshot.#compare();
+    return snapshot;
+  }
+
+  /** Makes the manifest, where {@link store} will need one; it does so itself otherwise. Only after the writer has finished. */
+  async encode(): Promise<void> {
+    if (this.#note?.fingerprint === this.#fingerprint(this.#compared)) return;
+    this.#encoded = await this.#encode(this.#compared);
+  }
+
+  /** Only after the writer has finished. */
+  async store(): Promise<StoredSnapshot> {
+    const compared = this.#compared;
+    const [note, kept] = [this.#note, this.#kept];
+    if (note !== null && note.fingerprint === this.#fingerprint(compared) && (await this.#reuse(note.digest, note))) {
       return {
         digest: note.digest,
-        remarks: compared.base === kept ? [] : this.#keep(note.digest, note, compared, kept),
+        remarks: compared.base === kept ? [] : this.#keep(note.digest, note, compared),
       };
     }
     const same = await sameInStore(this.#usable, this.head.summary.id, this.#headText, compared);
     if (same !== null && (await this.#reuse(same.digest, same.needs))) {
-      return { digest: same.digest, remarks: this.#keep(same.digest, same.needs, compared, kept) };
+      return { digest: same.digest, remarks: this.#keep(same.digest, same.needs, compared) };
     }
-    return this.#write(compared, kept);
+    return this.#write(compared);
+  }
+
+  async #compare(): Promise<void> {
+    const { store, index } = this.#place;
+    const found = readNote(index);
+    this.#note = found?.store === store.location ? found : null;
+    this.#kept = this.#note === null ? null : BaseEntries.read(baseFile(index), store.location, this.#note.base);
+    const kept = this.#kept;
+    this.#compared =
+      kept !== null && isUsable(this.#usable, needsOf(kept))
+        ? { entries: this.#entries, base: kept, changes: kept.changesTo(this.#entries) }
+        : await closestBase(this.#usable, this.#entries);
   }
 
   /** Says where nothing changed since it was noted; it is of no use without a base. */
@@ -118,9 +146,9 @@ class Storing {
     return true;
   }
 
-  async #write(compared: Compared, kept: BaseEntries | null) {
+  async #write(compared: Compared): Promise<StoredSnapshot> {
     const { store, marked, elapsed, signal } = this.#place;
-    const { manifest, base, pieces } = await this.#encode(compared);
+    const { manifest, base, pieces } = this.#encoded ?? (await this.#encode(compared));
     let digest = hash("sha256", Buffer.concat(pieces));
     while (marked.has(digest)) {
       pieces.push(nonce());
@@ -137,13 +165,13 @@ class Storing {
     refuseLate(elapsed());
 
     this.#packed.known.remember(digest, manifest.contents(), this.#sizeOf);
-    if (base !== null) return { digest, remarks: this.#keep(digest, needs, compared, kept) };
+    if (base !== null) return { digest, remarks: this.#keep(digest, needs, compared) };
     const itself = manifest.asBase({ store: store.location, digest, size });
-    return { digest, remarks: this.#keep(digest, needs, { base: itself, changes: [] }, kept) };
+    return { digest, remarks: this.#keep(digest, needs, { base: itself, changes: [] }) };
   }
 
   /** The smaller of what differs from a base, and all; what differs only where that is far less. */
-  async #encode({ base, changes }: Compared) {
+  async #encode({ base, changes }: Compared): Promise<Encoded> {
     if (base !== null && base.size >= smallestBase && changes.length * smallestShare <= base.count) {
       const manifest = new BuiltManifest(this.#headText, this.#entries, base, changes, this.#sizeOf);
       const pieces = await encodeLines(manifest.lines());
@@ -168,7 +196,7 @@ class Storing {
   }
 
   /** Notes what was packed for the next time; a failure is a remark. */
-  #keep(digest: string, needs: Needs, compared: Noted, kept: BaseEntries | null): readonly string[] {
+  #keep(digest: string, needs: Needs, compared: Noted): readonly string[] {
     const { store, index } = this.#place;
     const { base } = compared;
     const fingerprint = this.#fingerprint(compared);
@@ -184,7 +212,7 @@ class Storing {
       packs: needs.packs.map(({ sha256, size }) => ({ sha256, size })),
     };
     try {
-      if (base !== kept) base.keep(baseFile(index));
+      if (base !== this.#kept) base.keep(baseFile(index));
       keepNote(index, note);
       return [];
     } catch (error) {

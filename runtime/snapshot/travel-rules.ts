@@ -126,9 +126,8 @@ export class TravelRules {
 
   #isVolatile(path: string, name: string, part: Part): boolean {
     if (part === "dependencies") {
-      const inside = below(path, this.#parts.dependencies);
       // pip.conf may hold an index's password, and only pip reads it; uv keeps its lock in the environment.
-      return inside === "pip.conf" || inside === ".lock";
+      return (name === "pip.conf" || name === ".lock") && below(path, this.#parts.dependencies) === name;
     }
     if (path === ownFolder || this.#personal.has(path)) return true;
     if (volatileNames.has(name) || volatileEndings.test(name)) return true;

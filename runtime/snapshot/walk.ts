@@ -1,7 +1,15 @@
 import type { Watch } from "../waiting";
 import type { NewEntry, TablePlace } from "./entry-record";
 import { EntryTable } from "./entry-table";
-import { type FolderToWalk, FolderWalk, identityOf, look, type WalkedFolder, type WalkPlace } from "./folder-walk";
+import {
+  type FolderToWalk,
+  type FolderTrace,
+  FolderWalk,
+  identityOf,
+  look,
+  type WalkedFolder,
+  type WalkPlace,
+} from "./folder-walk";
 import { endOf, mergeIsEqual, mergeTables, type TableSlice, wholeOf } from "./merge-tables";
 import { formatCount, Pace } from "./pace";
 import { type Part, type Parts, partNames } from "./parts";
@@ -30,13 +38,32 @@ export interface Tree {
   readonly remarks: readonly string[];
 }
 
+/** What a walk gives, and what it looked at besides. */
+export interface Walked extends Tree {
+  readonly trace: WalkTrace;
+}
+
+/** What has to be as it was, besides the entries, for a further walk to find the same; models are not part of it. */
+export interface WalkTrace {
+  readonly folders: readonly FolderTrace[];
+  /** Entries that are folders whether or not a link leads to them: parts, and what they lie in. */
+  readonly followed: readonly string[];
+  /** Parts' folders that are not there. */
+  readonly missing: readonly string[];
+  /** The text of the environment's own rules, or null where it has none. */
+  readonly ownRules: string | null;
+}
+
 /** Files and folders of a part that one thread looks at before others are asked to help: starting them takes as long as some thousand. */
 const aloneBudget = 1_000;
 /** Files and folders of one task: few enough that no thread is left alone with the last one for long. */
 const taskBudget = 3_000;
 
+/** Where a tree had more entries, threads are started before a walk asks for them: they will be needed. */
+export const manyEntries = 10 * aloneBudget;
+
 /** Looks at every file of an environment's parts that travels. */
-export async function walk(request: WalkRequest): Promise<Tree> {
+export async function walk(request: WalkRequest): Promise<Walked> {
   return new Walk(request).run();
 }
 
@@ -53,6 +80,8 @@ class Walk {
   readonly #pace: Pace;
   readonly #remarks: string[] = [];
   readonly #credentials: string[] = [];
+  readonly #folders: FolderTrace[] = [];
+  readonly #missing: string[] = [];
   #models: readonly TreeEntry[] = [];
   #looked = 0;
 
@@ -64,12 +93,13 @@ class Walk {
     this.#pace = new Pace(request);
   }
 
-  async run(): Promise<Tree> {
+  async run(): Promise<Walked> {
     this.#pace.check(() => "scanning");
     // A part inside a folder that stays out, or inside another part, is a start of its own: it travels in any case.
     const parts = await Promise.all(partNames.map((part) => this.#walkPart(part)));
     const lists = parts.map((piece) => (piece === null ? [] : this.#slicesOf(piece)));
-    const slices = [...lists, [wholeOf(this.#madeEntries(lists))]];
+    const made = this.#madeEntries(lists);
+    const slices = [...lists, [wholeOf(made)]];
     const { before } = this.#request;
     const isSame = before !== undefined && mergeIsEqual(slices, before);
     if (isSame) for (const list of slices) for (const { done } of list) done?.();
@@ -77,13 +107,22 @@ class Walk {
     if (this.#credentials.length > 0) {
       this.#remarks.push(`left out because they hold credentials: ${shorten(this.#credentials)}`);
     }
-    return { entries, models: this.#models, remarks: this.#remarks };
+    const trace: WalkTrace = {
+      folders: this.#folders,
+      followed: made.paths.filter((_, row) => made.type(row) === "directory"),
+      missing: this.#missing,
+      ownRules: this.#ownRules,
+    };
+    return { entries, models: this.#models, remarks: this.#remarks, trace };
   }
 
   async #walkPart(part: Part): Promise<Piece | null> {
     const path = this.#place.parts[part];
     const found = look(this.#place.root, path, true);
-    if (found === null || !found.isDirectory()) return null;
+    if (found === null || !found.isDirectory()) {
+      if (part !== "models") this.#missing.push(path);
+      return null;
+    }
     const folder: FolderToWalk = { path, part, counts: true, above: [identityOf(found)] };
     // Models are few, and followed links may lead in circles.
     const walk = new FolderWalk(this.#place, folder, part === "models" ? Number.POSITIVE_INFINITY : aloneBudget);
@@ -109,6 +148,7 @@ class Walk {
   #slicesOf({ walked, rests }: Piece): readonly TableSlice[] {
     this.#remarks.push(...walked.remarks);
     this.#credentials.push(...walked.credentials);
+    this.#folders.push(walked.trace);
     const table = new EntryTable(walked.table);
     const slices: TableSlice[] = [];
     let from: TablePlace = { row: 0, text: 0, link: 0 };

@@ -17,7 +17,7 @@ const at = (...names: string[]) => join(folder.path, ...names);
 const stays = (path: string) => path === "ComfyUI/models/checkpoints";
 
 test("a pack that is killed at any of its writes leaves a store that a further pack and a restore can use", {
-  timeout: 240_000,
+  timeout: 900_000,
 }, async () => {
   const environment = makeEnvironment(at("env"), { "ComfyUI/noise.bin": Buffer.alloc(2_500_000, "noise!") });
   const request = { environment, models: "referenced", store: at("store"), plugins: [], index: at("index") } as const;
@@ -53,7 +53,7 @@ test("a pack that is killed at any of its writes leaves a store that a further p
 });
 
 test("a restore that is killed leaves no target, and the next one makes it and clears what was left", {
-  timeout: 240_000,
+  timeout: 900_000,
 }, async () => {
   const environment = makeEnvironment(at("origin"));
   const packed = await pack({

@@ -265,7 +265,7 @@ test("a pack whose base a prune marks just before the manifest is written starts
 });
 
 test("a pack that is killed at any of its writes leaves a store and notes with which the next ones are right", {
-  timeout: 240_000,
+  timeout: 900_000,
 }, async () => {
   const engine = await buildEngine(folder.path);
   const request = { environment, models: "referenced", store: at("store"), plugins: [], index: at("index") } as const;

@@ -229,7 +229,7 @@ test("a dry run says of bases what the real one then does", async () => {
 });
 
 test("a prune that is killed at any of its writes leaves no snapshot without its base", {
-  timeout: 240_000,
+  timeout: 900_000,
 }, async () => {
   const engine = await buildEngine(folder.path);
   const request = { keep: { newest: 1 }, protect: [], dryRun: false } as const;

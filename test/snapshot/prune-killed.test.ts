@@ -60,7 +60,7 @@ async function expectHealthy(store = "store"): Promise<readonly string[]> {
 }
 
 test("a prune that is killed at any of its writes has taken nothing that is needed, and the next ones finish", {
-  timeout: 240_000,
+  timeout: 900_000,
 }, async () => {
   const kept = environmentOf("kept");
   const request = { ...pruneRequest, store: at("store") };

@@ -230,7 +230,7 @@ test("nothing is written through a link that was put in the way, or into a file 
 });
 
 test("killed at any of its writes, the folder is refused, and the same command completes it", {
-  timeout: 240_000,
+  timeout: 900_000,
 }, async () => {
   await restore({ reference: before.reference, target: at("target"), location: at("env") });
   change();

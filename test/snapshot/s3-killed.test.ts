@@ -83,7 +83,10 @@ describe.each(s3Servers)("with a store on %s", (name) => {
     return killed;
   }
 
-  test("a pack that is killed at any of its requests spoils nothing for the next one", async () => {
+  // Some twenty runs, each followed by another one and by two looks at every byte of the store.
+  test("a pack that is killed at any of its requests spoils nothing for the next one", {
+    timeout: 900_000,
+  }, async () => {
     let digest = "";
     let kills = 0;
     let uploads = 0;

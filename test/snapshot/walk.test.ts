@@ -1,6 +1,7 @@
-import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { EntryTable } from "../../runtime/snapshot/entry-table";
 import { partsOf } from "../../runtime/snapshot/parts";
 import { compareBytes } from "../../runtime/snapshot/paths";
 import { ThreadPool } from "../../runtime/snapshot/threads/pool";
@@ -74,6 +75,31 @@ test.each([1, 3])("what %d threads find together is all that is there, in the or
   expect(entries.entry(entries.rowOf(`${packages}/p7/empty`))).toMatchObject({ type: "directory", empty: true });
   expect(entries.entry(entries.rowOf(`${packages}/p7`))).toMatchObject({ type: "directory", empty: false });
   expect(remarks).toEqual([]);
+});
+
+test("a walk that finds what another found gives that one's table, and only then", async () => {
+  const environment = makeLargeEnvironment();
+  const look = (before?: EntryTable) =>
+    walk({ ...request(environment), threads: threads(2), ...(before && { before }) });
+  const found = await look();
+
+  expect((await look(found.entries)).entries).toBe(found.entries);
+
+  for (const change of [
+    () => writeFileSync(at(packages, "p7/f7.py"), "changed"),
+    () => writeFileSync(at(packages, "p7/g.py"), ""),
+    () => rmSync(at(packages, "p59/inner-/f19.py")),
+    () => {
+      rmSync(at(packages, "link59"));
+      symlinkSync("p58", at(packages, "link59"));
+    },
+  ]) {
+    const { entries: before } = await look();
+    change();
+    const { entries: after } = await look(before);
+    expect(after.equals(before)).toBe(false);
+    expect(after.equals((await look()).entries)).toBe(true);
+  }
 });
 
 test("a person's own rules, credentials and special files are dealt with in threads as well", async () => {

@@ -1,4 +1,5 @@
 // The program of the threads that scan, pack and restore.
+import { lookAgain } from "./look-again";
 import { packHandlers } from "./pack-work";
 import { RestoreWork } from "./restore-work";
 import { serveTasks } from "./serve";
@@ -7,6 +8,7 @@ import { walkFolder } from "./walk";
 serveTasks({
   echo: (text) => text,
   walk: walkFolder,
+  "look-again": lookAgain,
   ...packHandlers(),
   ...new RestoreWork().handlers,
 });

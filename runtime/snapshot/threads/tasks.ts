@@ -1,6 +1,7 @@
 import type { WalkedFolder } from "../folder-walk";
 import type { CheckedPack, CheckPack } from "./check-pack";
 import type { LookAtEntries, Looks } from "./look";
+import type { LookAgain } from "./look-again";
 import type { PackTasks } from "./pack-tasks";
 import type { PlacedFiles, PlaceFiles } from "./place-files";
 import type { FolderTask } from "./walk";
@@ -15,6 +16,8 @@ export interface ThreadTasks extends PackTasks {
   readonly echo: ThreadTask<string, string>;
   /** Looks through a folder. */
   readonly walk: ThreadTask<FolderTask, WalkedFolder>;
+  /** Whether a tree is still as it was, as far as no other thread looks. */
+  readonly "look-again": ThreadTask<LookAgain, boolean>;
   /** Whether a pack and frames in it are what they should be. */
   readonly "check-pack": ThreadTask<CheckPack, CheckedPack>;
   /** What is there of some entries of a folder. */

@@ -20,7 +20,8 @@ export function walkFolder({ folder, budget, ...task }: FolderTask): Transferred
   const walk = new FolderWalk(placeOf(task), folder, budget);
   while (walk.step());
   const walked = walk.result();
-  return new Transferred(walked, [walked.table.records.buffer, walked.table.text.buffer]);
+  const { table, trace } = walked;
+  return new Transferred(walked, [table.records.buffer, table.text.buffer, trace.names.buffer]);
 }
 
 let last: { readonly key: string; readonly place: WalkPlace } | undefined;
