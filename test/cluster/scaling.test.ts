@@ -58,15 +58,20 @@ async function declaredRelease(): Promise<{ readonly id: string; readonly startC
   return { id: (release as { readonly id?: string }).id ?? "", startCount: Number(outputs?.startCount) };
 }
 
-async function busyInstance(): Promise<string> {
+/** The pod of the only instance that has a prompt: of another's last one the gateway may not have heard the end yet. */
+async function busyPod(): Promise<string> {
+  let seen = "";
   return waitFor({
-    what: "an instance that has a prompt",
+    what: "one instance alone to have a prompt",
     deadline: 30_000,
+    seen: () => seen,
     look: async () => {
       const headers = { [deployerTokenHeader]: await services.records().deployerToken() };
       const response = await fetch(`${await services.url()}/_gateway/status`, { headers });
       const { instances } = (await response.json()) as GatewayStatus;
-      return instances.find(({ queueRemaining }) => (queueRemaining ?? 0) > 0)?.id.replace("/", "-");
+      seen = JSON.stringify(instances);
+      const [busy, ...others] = instances.filter(({ queueRemaining }) => queueRemaining !== 0);
+      return busy !== undefined && others.length === 0 ? `studio-${busy.id.replace("/", "-")}` : undefined;
     },
   });
 }
@@ -126,7 +131,7 @@ test("instances follow the queue, a rotation starts with as many, and those that
   const seen = await traffic.stop();
   expect(seen.complaints).toEqual([]);
   expect([...seen.versions].sort()).toEqual(["0", "1"]);
-  const busy = `studio-${await busyInstance()}`;
+  const busy = await busyPod();
   const left = await untilInstances("one instance", (count) => count === 1);
   expect(left.map(({ pod }) => pod.metadata?.name)).toEqual([busy]);
   expect(
