@@ -29,7 +29,21 @@ export {
   type Platform,
 } from "./components/platforms";
 export type { PodArgs, TolerationArgs } from "./components/pod";
-export { type FixedScaling, fixed, type Scaling } from "./components/scaling";
+export {
+  type Autoscaler,
+  type ExternalMetricArgs,
+  externalMetric,
+  type FixedScaling,
+  fixed,
+  type KedaArgs,
+  keda,
+  type PrometheusArgs,
+  type RangeArgs,
+  type RangeScaling,
+  range,
+  type Scaling,
+  type SecretKeyArgs,
+} from "./components/scaling";
 export { type ClaimSnapshotArgs, type PackingArgs, Snapshot, type SnapshotArgs } from "./components/snapshot";
 export type { S3StoreArgs, SnapshotPin, Store, StoreAccess } from "./components/store";
 export type { Layout } from "./runtime/environment";

@@ -87,7 +87,7 @@ export interface OnlineServiceArgs {
    * Changing it is a rotation; pinning an earlier one is a rollback.
    */
   readonly snapshot: pulumi.Input<string> | SnapshotPin;
-  /** How many instances. Changes in place: no rotation. */
+  /** How many instances: `fixed(n)`, or on Kubernetes `range({ … })`. Changes in place: no rotation. */
   readonly scaling: Scaling;
   /**
    * How instances' pods are made, where it differs from what the platform says; Kubernetes only. Changing it is a rotation.

@@ -4,7 +4,7 @@ import type { Evidence, InstanceStatus, ServiceState, SupervisorClient } from ".
 import { durationSchema } from "../runtime/units";
 import { DeadlineError, waitFor } from "../runtime/waiting";
 import type { Context } from "./context";
-import { countSchema } from "./declarations/online-service";
+import { countSchema } from "./declarations/scaling";
 import { instancesOf, isGoing, requiredService, untilDrained } from "./drain";
 import { lookUpService, serviceShape, supervisorOf } from "./local";
 import { changed, type ResourceDefinition, unchanged } from "./resource";

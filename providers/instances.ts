@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { countSchema } from "./declarations/online-service";
+import { countSchema } from "./declarations/scaling";
 import { lookUpService, serviceShape, supervisorOf } from "./local";
 import { changed, type ResourceDefinition, unchanged } from "./resource";
 

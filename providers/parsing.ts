@@ -53,7 +53,10 @@ function propertyPath(start: string, path: readonly PropertyKey[]): string {
 /** Properties whose values are not printed: a provider is not told which of them are secret. */
 const mayBeSecret = /^(environmentVariables|apiKeyHashes)\b/;
 
-function reasonOf({ code, message, input }: z.core.$ZodIssue, hide: boolean): string {
+function reasonOf(issue: z.core.$ZodIssue, hide: boolean): string {
+  const { code, message, input } = issue;
+  // Of a record's key, what is wrong with it stands inside; the key is in the path.
+  if (code === "invalid_key") return issue.issues[0]?.message ?? message;
   if (hide || input === undefined || code === "custom" || code === "unrecognized_keys") return message;
   return `${message}, found ${JSON.stringify(input)?.slice(0, 200)}`;
 }

@@ -59,7 +59,7 @@ export function adapt<I extends CommonInputs, O extends object>(
       withEngine(urnOf(news), async (context) => {
         // The engine asks no other resource after one whose check failed: so this one speaks for the whole program.
         const { declarations, ...own } = news;
-        const problems = await programProblems(own.owner, declarations);
+        const problems = await programProblems(own, declarations);
         if (problems.length > 0) return checkResult({ inputs: own, problems });
         const parsed = parseInputs(definition.schema, own);
         if (parsed.problems.length > 0 || definition.check === undefined) return checkResult(parsed);

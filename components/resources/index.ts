@@ -88,10 +88,12 @@ export class ClusterRelease extends ComfyUIResource {
   declare readonly instance: pulumi.Output<string>;
   declare readonly programs: pulumi.Output<string>;
   declare readonly grace: pulumi.Output<number>;
+  declare readonly startCount: pulumi.Output<number>;
   declare readonly environmentVariables: pulumi.Output<Readonly<Record<string, string>>>;
   constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
-    const outputs = ["revision", "settings", "instance", "programs", "grace"];
-    super("ClusterRelease", name, { environmentVariables: {}, ...inputs }, outputs, {
+    const outputs = ["revision", "settings", "instance", "programs", "grace", "startCount"];
+    const { environmentVariables = {}, ...rest } = inputs;
+    super("ClusterRelease", name, { ...rest, environmentVariables }, outputs, {
       ...opts,
       additionalSecretOutputs: ["environmentVariables", "kubeconfig"],
     });

@@ -8,8 +8,8 @@ import type { Cluster } from "../../runtime/kubernetes";
 import type { Problem } from "../../runtime/problems";
 import { isPortFree } from "../../runtime/supervisor";
 import { isUnknown } from "../unknown";
-import { clusterNameProblems, kubernetesSchema, lookAtCluster } from "./kubernetes";
-import { objectNameSchema, podSchema, quantitySchema } from "./pod";
+import { clusterNameProblems, clusterPlaceSchema, kubernetesSchema, lookAtCluster } from "./kubernetes";
+import { objectNameSchema, quantitySchema } from "./pod";
 
 export { describeOwner, sameOwner };
 
@@ -25,6 +25,12 @@ export interface Surroundings {
   readonly owner: Owner;
   /** Everything that the program declares, this one included. */
   readonly declarations: readonly Declaration[];
+  /** What stands in no declaration, of the component whose resource asks. */
+  readonly secrets?: {
+    readonly kind: Declaration["kind"];
+    readonly name: string;
+    readonly kubeconfig: string;
+  };
 }
 
 export const ownerSchema = z.strictObject({ organization: z.string(), project: z.string(), stack: z.string() });
@@ -37,6 +43,9 @@ const localSchema = z.strictObject({
 export const platformSchema = z.discriminatedUnion("kind", [localSchema, kubernetesSchema], {
   error: 'is no known platform: use local({ directory: "…" }) or kubernetes({ namespace: "…" })',
 });
+
+/** What of a platform tells where it is: what is wrong with its pods hides nothing of that. */
+const placeSchema = z.discriminatedUnion("kind", [localSchema, clusterPlaceSchema]);
 
 export const portSchema = z.int().min(1, "is no port: use 1 to 65535").max(65535, "is no port: use 1 to 65535");
 
@@ -163,12 +172,19 @@ export async function lookAtPlatform<Recorded extends { readonly name: string }>
   readonly problems: readonly Problem[];
 }> {
   const place = placeOf(declaration);
-  if (place === null) return { record: undefined, cluster: null, problems: nameProblems(declaration.name) };
+  if (place === null) {
+    const { kind } = Object((declaration.arguments as { readonly platform?: unknown }).platform);
+    const problems = kind === "kubernetes" ? clusterNameProblems(declaration.name) : nameProblems(declaration.name);
+    return { record: undefined, cluster: null, problems };
+  }
   const { platform, id } = place;
   const duplicates = duplicateProblems(declaration, id, surroundings);
   if (platform.kind === "kubernetes") {
-    const own = podSchema.safeParse((declaration.arguments as { readonly pod?: unknown }).pod ?? {});
-    const { cluster, problems } = await lookAtCluster(platform, own.success ? own.data : {});
+    const own = (declaration.arguments as { readonly pod?: unknown }).pod ?? {};
+    const { secrets } = surroundings;
+    const isAsking = secrets?.kind === declaration.kind && secrets.name === declaration.name;
+    const kubeconfig = isAsking ? secrets.kubeconfig : undefined;
+    const { cluster, problems } = await lookAtCluster(platform, own, kubeconfig);
     return {
       record: undefined,
       cluster,
@@ -196,8 +212,8 @@ export async function portProblems(
 /** A declaration's platform and what tells it from others: its folder, or its cluster and namespace. Null when it is wrong itself. */
 function placeOf({
   arguments: given,
-}: Declaration): { readonly platform: z.output<typeof platformSchema>; readonly id: string } | null {
-  const parsed = z.object({ platform: platformSchema }).safeParse(given);
+}: Declaration): { readonly platform: z.output<typeof placeSchema>; readonly id: string } | null {
+  const parsed = z.object({ platform: placeSchema }).safeParse(given);
   if (!parsed.success) return null;
   const { platform } = parsed.data;
   if (platform.kind === "local") return { platform, id: resolve(platform.directory) };

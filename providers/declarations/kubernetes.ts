@@ -12,7 +12,7 @@ import {
 } from "../../runtime/kubernetes";
 import type { Problem } from "../../runtime/problems";
 import { isUnknown } from "../unknown";
-import { namespaceSchema, type PodArguments, podSchema, podSettings } from "./pod";
+import { namespaceSchema, podSchema, podSettings } from "./pod";
 
 export const kubernetesSchema = z.strictObject({
   kind: z.literal("kubernetes"),
@@ -22,7 +22,10 @@ export const kubernetesSchema = z.strictObject({
   pod: podSchema.default({}),
 });
 
-export type KubernetesDeclaration = z.output<typeof kubernetesSchema>;
+/** The same as far as it tells where it is; the pods are looked at by themselves. */
+export const clusterPlaceSchema = kubernetesSchema.extend({ pod: z.unknown() });
+
+export type ClusterPlace = z.output<typeof clusterPlaceSchema>;
 
 /** A name becomes the beginning of objects' names, of which a pod's is the longest. */
 export function clusterNameProblems(name: string): readonly Problem[] {
@@ -34,30 +37,35 @@ export function clusterNameProblems(name: string): readonly Problem[] {
   return [{ path: "name", reason }];
 }
 
-/** What is wrong with a platform and what a component wants there; and its cluster, where it can be reached. */
+/**
+ * What is wrong with a platform and what a component wants there; and its cluster, where it can be reached.
+ * @param given what the component says of its pods itself, as it is declared.
+ * @param content the kubeconfig where it is given as content: a secret, which is not in the declaration.
+ */
 export async function lookAtCluster(
-  platform: KubernetesDeclaration,
-  own: PodArguments,
+  platform: ClusterPlace,
+  given: unknown,
+  content?: string,
 ): Promise<{ readonly cluster: Cluster | null; readonly problems: readonly Problem[] }> {
-  const image = { ...platform.pod, ...own }.image;
-  const noImage: readonly Problem[] =
-    image === undefined
-      ? [
-          {
-            path: "pod.image",
-            reason: "names no image for ComfyUI's container: name one here or in kubernetes({ pod })",
-          },
-        ]
-      : [];
-  // Content is a secret, and known to the resource itself only.
-  if (isUnknown(platform.kubeconfig)) return { cluster: null, problems: noImage };
-  const address: ClusterAddress = platform;
+  const [shared, own] = [podSchema.safeParse(platform.pod ?? {}), podSchema.safeParse(given)];
+  const named = [given, platform.pod].some((pod) => Object(pod).image !== undefined);
+  const reason = "names no image for ComfyUI's container: name one here or in kubernetes({ pod })";
+  const noImage: readonly Problem[] = named ? [] : [{ path: "pod.image", reason }];
+  const hidden = isUnknown(platform.kubeconfig);
+  // Only the service's own resources know it.
+  if (hidden && (content === undefined || isUnknown(content))) return { cluster: null, problems: noImage };
+  const kubeconfig = hidden ? content : platform.kubeconfig;
+  const address: ClusterAddress = { ...platform, kubeconfig };
   const reached = await reachCluster(address);
   if (reached.cluster === null || reached.problems.length > 0) {
     return { cluster: reached.cluster, problems: [...noImage, ...reached.problems] };
   }
-  const pod = image === undefined ? null : podSettings(platform.pod, own);
-  return { cluster: reached.cluster, problems: [...noImage, ...(await settingProblems(reached.cluster, pod))] };
+  const known = { ...(shared.success ? shared.data : {}), image: "unknown" };
+  const pod = podSettings(known, own.success ? own.data : {});
+  return {
+    cluster: reached.cluster,
+    problems: [...noImage, ...(await settingProblems(reached.cluster, pod, Object(given)))],
+  };
 }
 
 /** A service that another stack owns. */

@@ -21,24 +21,13 @@ import {
 } from "./common";
 import { ownerProblems } from "./kubernetes";
 import { objectNameSchema, podSchema } from "./pod";
+import { autoscalerProblems, scalingSchema } from "./scaling";
 import { type StoreAccess, storeAccessSchema, storeSettings } from "./store";
 
 /** ComfyUI's API format: node id → class and inputs. */
 export const workflowSchema = z.record(
   z.string(),
   z.looseObject({ class_type: z.string(), inputs: z.record(z.string(), z.unknown()) }),
-);
-
-export const countSchema = z
-  .int("is not a whole number of instances")
-  .min(1, "is less than 1: a service needs an instance");
-
-export const scalingSchema = z.discriminatedUnion(
-  "kind",
-  [z.strictObject({ kind: z.literal("fixed"), count: countSchema })],
-  {
-    error: "is no known scaling: use fixed(count)",
-  },
 );
 
 export const healthSchema = z.strictObject({
@@ -141,6 +130,7 @@ export async function lookAtOnlineService(
   const here = given.platform?.kind !== "kubernetes";
   if (cluster !== null) {
     problems.push(...(await ownerProblems(cluster, declaration.name, surroundings.owner, given.takeover === true)));
+    problems.push(...(await autoscalerProblems(cluster, given.scaling)));
   }
   problems.push(...platformArgumentProblems(given, here));
   if (record && !sameOwner(record.claim.owner, surroundings.owner) && given.takeover !== true) {
@@ -174,10 +164,13 @@ export async function lookAtOnlineService(
 
 /** Arguments that one kind of platform has and the other has not. */
 function platformArgumentProblems(given: z.input<typeof onlineServiceSchema>, here: boolean): readonly Problem[] {
-  const { pod, models, gateway } = given;
+  const { pod, models, gateway, scaling } = given;
   const onlyInCluster = (path: string) => ({ path, reason: "is for a service on kubernetes({ … })" });
   if (here) {
     return [
+      ...(Object(scaling).kind === "range"
+        ? [{ path: "scaling", reason: "range({ … }) is for a service on kubernetes({ … }): use fixed(count)" }]
+        : []),
       ...(pod === undefined ? [] : [onlyInCluster("pod")]),
       ...(gateway?.ingress === undefined ? [] : [onlyInCluster("gateway.ingress")]),
       ...(gateway?.service === undefined ? [] : [onlyInCluster("gateway.service")]),

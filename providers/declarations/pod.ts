@@ -19,12 +19,24 @@ const factors: Readonly<Record<string, number>> = {
   ...{ n: 1e-9, u: 1e-6, m: 1e-3 },
 };
 
+/** The number that a quantity stands for; NaN where it is none. */
+function quantityOf(quantity: string): number {
+  const [, amount = "NaN", suffix = ""] = /^\+?([\d.]+)(.*)$/.exec(quantity) ?? [];
+  if (/^[eE][-+]?\d/.test(suffix)) return Number(amount + suffix);
+  return Number(amount) * (suffix === "" ? 1 : (factors[suffix] ?? Number.NaN));
+}
+
 /** A quantity of bytes as a number. */
 export function bytesOf(quantity: string): number {
-  const [, amount = "", suffix = ""] = /^\+?([\d.]+)(.*)$/.exec(quantity) ?? [];
-  const factor = /^[eE][-+]?\d/.test(suffix) ? Number(`1${suffix}`) : (factors[suffix] ?? 1);
-  return Math.floor(Number(amount) * factor);
+  return Math.floor(quantityOf(quantity));
 }
+
+/** Below this no environment has room: a quantity without a unit counts bytes. */
+const leastStorage = "100Mi";
+const storageSchema = quantitySchema.refine((text) => !(bytesOf(text) < bytesOf(leastStorage)), {
+  error: ({ input }) =>
+    `${JSON.stringify(input)} is less than ${leastStorage}, which has room for no environment: give a unit, as in "50Gi"`,
+});
 
 const labelValue = z.string().regex(/^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/, {
   error: ({ input }) => `${JSON.stringify(input)} is no value of a label: up to 63 letters, digits, ".", "_" and "-"`,
@@ -32,7 +44,10 @@ const labelValue = z.string().regex(/^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-
 
 /** A prefix that is a DNS name, a slash, and a name. */
 const qualifiedName = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
-const labelKey = z.string().regex(qualifiedName, "is no key of a label");
+const labelKey = z.string().regex(qualifiedName, {
+  error: ({ input }) =>
+    `${JSON.stringify(input)} is no key of a label: up to 63 letters, digits, ".", "_" and "-", after a DNS name and a slash or alone`,
+});
 
 export const objectNameSchema = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, {
   error: ({ input }) =>
@@ -44,19 +59,36 @@ export const namespaceSchema = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-
     `${JSON.stringify(input)} is no name of a namespace: up to 63 lower-case letters, digits and inner hyphens`,
 });
 
-const tolerationSchema = z.strictObject({
-  key: labelKey.exactOptional(),
-  operator: z.enum(["Exists", "Equal"], 'is neither "Exists" nor "Equal"').exactOptional(),
-  value: labelValue.exactOptional(),
-  effect: z
-    .enum(["NoSchedule", "PreferNoSchedule", "NoExecute"], 'is none of "NoSchedule", "PreferNoSchedule", "NoExecute"')
-    .exactOptional(),
-  tolerationSeconds: z.int().exactOptional(),
-});
+const tolerationSchema = z
+  .strictObject({
+    key: labelKey.exactOptional(),
+    operator: z.enum(["Exists", "Equal"], 'is neither "Exists" nor "Equal"').exactOptional(),
+    value: labelValue.exactOptional(),
+    effect: z
+      .enum(["NoSchedule", "PreferNoSchedule", "NoExecute"], 'is none of "NoSchedule", "PreferNoSchedule", "NoExecute"')
+      .exactOptional(),
+    tolerationSeconds: z.int().exactOptional(),
+  })
+  // https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#scheduling
+  .superRefine(({ key, operator = "Equal", value, effect, tolerationSeconds }, context) => {
+    const issue = (property: string, message: string) =>
+      context.addIssue({ code: "custom", path: [property], message });
+    if (key === undefined && operator !== "Exists")
+      issue("key", 'is missing: only operator "Exists" tolerates all keys');
+    if (operator === "Exists" && value !== undefined) issue("value", 'is of no use with operator "Exists"');
+    if (tolerationSeconds !== undefined && effect !== "NoExecute") {
+      issue("tolerationSeconds", 'goes with effect "NoExecute" only');
+    }
+  });
 
-const imageSchema = z
-  .string("names no image")
-  .regex(/^[^\s]+$/, { error: ({ input }) => `${JSON.stringify(input)} is no name of an image` });
+/** https://pkg.go.dev/github.com/distribution/reference: host, path in lower case, tag, digest. */
+const imagePattern =
+  /^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:\d+)?\/|\[[0-9A-Fa-f:]+\](:\d+)?\/)?[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(\/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?$/;
+
+const imageSchema = z.string("names no image").regex(imagePattern, {
+  error: ({ input }) =>
+    `${JSON.stringify(input)} is no name of an image, such as "registry.example.org/comfyui-base:cu124"`,
+});
 
 /** Extended resources have a prefix: `nvidia.com/gpu`. */
 const gpuResourceSchema = z
@@ -66,10 +98,30 @@ const gpuResourceSchema = z
       `${JSON.stringify(input)} is no name of an extended resource, such as "nvidia.com/gpu" or "amd.com/gpu"`,
   });
 
-const resourcesSchema = z.strictObject({
-  requests: z.record(z.string(), quantitySchema).default({}),
-  limits: z.record(z.string(), quantitySchema).default({}),
+const resourceKey = z.string().regex(qualifiedName, {
+  error: ({ input }) => `${JSON.stringify(input)} is no name of a resource, such as "cpu" or "memory"`,
 });
+
+const resourcesSchema = z
+  .strictObject({
+    requests: z.record(resourceKey, quantitySchema).default({}),
+    limits: z.record(resourceKey, quantitySchema).default({}),
+  })
+  .superRefine(({ requests, limits }, context) => {
+    const issue = (list: string, name: string, message: string) =>
+      context.addIssue({ code: "custom", path: [list, name], message });
+    for (const [list, quantities] of Object.entries({ requests, limits })) {
+      for (const name of Object.keys(quantities)) {
+        if (name === "ephemeral-storage") issue(list, name, 'is what "storage" sets');
+        if (/\/(gpu|mig-)/.test(name)) issue(list, name, 'is what "gpus" and "gpuResource" set');
+      }
+    }
+    for (const [name, quantity] of Object.entries(requests)) {
+      const limit = limits[name];
+      if (limit === undefined || !(quantityOf(quantity) > quantityOf(limit))) continue;
+      issue("requests", name, `${JSON.stringify(quantity)} is more than the limit of ${JSON.stringify(limit)}`);
+    }
+  });
 
 /** Every property may be left out: a service's pod takes the platform's. */
 export const podSchema = z.strictObject({
@@ -80,11 +132,15 @@ export const podSchema = z.strictObject({
   resources: resourcesSchema.optional(),
   nodeSelector: z.record(labelKey, labelValue).optional(),
   tolerations: z.array(tolerationSchema).optional(),
-  storage: quantitySchema.optional(),
+  storage: storageSchema.optional(),
   models: z
     .strictObject({
       claim: objectNameSchema,
-      folder: z.string().regex(/^[^/]/, "is not a path inside the claim").default("."),
+      folder: z
+        .string()
+        .regex(/^[^/]/, "is not a path inside the claim")
+        .refine((path) => !path.split("/").includes(".."), 'leads outside of the claim: use a path without ".."')
+        .default("."),
     })
     .optional(),
   serviceAccount: objectNameSchema.optional(),

@@ -1,3 +1,4 @@
+import type { V1Deployment } from "@kubernetes/client-node";
 import { z } from "zod";
 import { hasServed, withEvent, withRelease } from "../../runtime/deployment";
 import {
@@ -5,6 +6,7 @@ import {
   drainRelease,
   isAvailable,
   objectNames,
+  removeAutoscaler,
   type ServiceRecords,
   scale,
   UnhealthyError,
@@ -12,7 +14,7 @@ import {
 } from "../../runtime/kubernetes";
 import { durationSchema } from "../../runtime/units";
 import type { Context } from "../context";
-import { countSchema } from "../declarations/online-service";
+import { countSchema } from "../declarations/scaling";
 import { changed, type ResourceDefinition, unchanged } from "../resource";
 import { clusterServiceShape, placeInputs, recordsOf } from "./cluster";
 
@@ -21,7 +23,10 @@ const schema = z.object({
   release: z.string(),
   /** UID of the release's Deployment: made anew, its pods have to be proven anew. */
   deployment: z.string(),
+  /** How many instances there are to be; with an autoscaler, with how many they start. */
   count: countSchema,
+  /** What owns the number, once the release serves; nothing where it is declared. */
+  autoscaler: z.enum(["keda", "externalMetric"]).optional(),
   timeout: durationSchema,
 });
 
@@ -34,18 +39,18 @@ export const clusterHealthGate: ResourceDefinition<Inputs, object> = {
   ignore: ["timeout"],
   live: async (_id, state) => {
     const deployment = await deploymentOf(await recordsOf(state), state.release);
-    const settled =
-      deployment !== null &&
-      deployment.metadata?.uid === state.deployment &&
-      deployment.spec?.replicas === state.count &&
-      isAvailable(deployment);
-    return settled ? unchanged : changed;
+    if (deployment === null || deployment.metadata?.uid !== state.deployment) return changed;
+    return (state.autoscaler !== undefined ? hasEnough(deployment, state.count) : hasAll(deployment, state.count))
+      ? unchanged
+      : changed;
   },
   create: async (inputs, context) => {
     await prove(inputs, context);
     return { id: inputs.release, outputs: {} };
   },
-  update: async (_id, _state, inputs, context) => {
+  update: async (_id, state, inputs, context) => {
+    const { autoscaler } = state;
+    if (autoscaler !== undefined && autoscaler !== inputs.autoscaler) await endAutoscaling(inputs, context);
     await prove(inputs, context);
     return {};
   },
@@ -57,16 +62,38 @@ export const clusterHealthGate: ResourceDefinition<Inputs, object> = {
   read: async () => ({}),
 };
 
+const hasAll = (deployment: V1Deployment, count: number) =>
+  deployment.spec?.replicas === count && isAvailable(deployment);
+
+/** What an autoscaler adds may be on its way, or find no place: that is not for a run that changes something else to wait for. */
+function hasEnough({ spec, status }: V1Deployment, startCount: number): boolean {
+  const wanted = spec?.replicas ?? 0;
+  return wanted > 0 && (status?.readyReplicas ?? 0) >= Math.min(startCount, wanted);
+}
+
+/**
+ * A declared count would be changed back, and a second autoscaler be at odds with it, by the one that Pulumi removes only after all else
+ * is done.
+ */
+async function endAutoscaling(inputs: Inputs, { assertEngine }: Context): Promise<void> {
+  const { cluster, service } = await recordsOf(inputs);
+  await assertEngine();
+  await removeAutoscaler(cluster, objectNames(service).release(inputs.release));
+}
+
 async function prove(inputs: Inputs, context: Context): Promise<void> {
-  const { service, release, deployment, count, timeout } = inputs;
+  const { service, release, deployment, autoscaler, timeout } = inputs;
   const { progress, signal, warn, assertEngine } = context;
   const records = await recordsOf(inputs, context);
+  const live = autoscaler !== undefined ? ((await deploymentOf(records, release))?.spec?.replicas ?? 0) : 0;
+  const count = live > 0 ? live : inputs.count;
   await assertEngine();
   const settings = await begin(records, release, count);
   // A gate that failed took the instances away to free what they hold; its next attempt needs them back.
   await scale(records.cluster, objectNames(service).release(release), count);
   try {
-    await untilProven(records, { release, deployment, count, settings, timeout, progress, signal, warn });
+    const wanted = live > 0 ? null : count;
+    await untilProven(records, { release, deployment, count: wanted, settings, timeout, progress, signal, warn });
   } catch (error) {
     if (signal.aborted || !(error instanceof UnhealthyError)) throw error;
     await assertEngine();

@@ -8,10 +8,18 @@ import {
   sameOwner,
   specHash,
 } from "../../runtime/deployment";
-import { ConflictError, ownedByAnother, provideProgram, recordRemoval } from "../../runtime/kubernetes";
+import {
+  ConflictError,
+  deploymentOf,
+  ownedByAnother,
+  provideProgram,
+  recordRemoval,
+  type ServiceRecords,
+} from "../../runtime/kubernetes";
 import { argumentsSchema, environmentVariablesSchema, ownerSchema } from "../declarations/common";
 import { healthSchema, workflowSchema } from "../declarations/online-service";
 import { bytesOf, podSchema, podSettings } from "../declarations/pod";
+import { type ScalingDeclaration, scalingSchema } from "../declarations/scaling";
 import { storeAccessSchema, storeSettings } from "../declarations/store";
 import { checkRelease } from "../release-check";
 import { type ResourceDefinition, unchanged } from "../resource";
@@ -28,6 +36,8 @@ const schema = z.object({
   /** The platform's pod, and what the service says otherwise. */
   pod: podSchema,
   servicePod: podSchema.default({}),
+  /** With how many instances it starts. Its change alone changes no release. */
+  scaling: scalingSchema,
 });
 
 type Inputs = z.output<typeof schema>;
@@ -41,6 +51,8 @@ interface Outputs {
   readonly programs: string;
   /** Seconds that a pod gets to finish its work. */
   readonly grace: number;
+  /** With how many instances it starts: where an autoscaler owns the number, as many as the one has that it replaces. */
+  readonly startCount: number;
 }
 
 /** Seconds beyond the drain's deadline until the kubelet kills: the agent lets go first. */
@@ -53,6 +65,7 @@ export const clusterRelease: ResourceDefinition<Inputs, Outputs> = {
     ...placeInputs,
     ...(["owner", "snapshot", "store", "arguments", "environmentVariables", "health", "pod", "servicePod"] as const),
   ],
+  ignore: ["scaling"],
   check: (inputs) => checkRelease(inputs, { here: false }),
   live: async (id, state) => {
     const records = await recordsOf(state);
@@ -82,19 +95,28 @@ export const clusterRelease: ResourceDefinition<Inputs, Outputs> = {
       return service;
     });
     const programs = await provideProgram(records, owner);
+    const startCount = await startCountOf(records, inputs.scaling);
     const grace = Math.ceil(settings.drain.deadline / 1000) + graceMargin;
     const instance = JSON.stringify(instanceOf(inputs.service, id, settings.drain.deadline, spec));
     return {
       id,
-      outputs: { revision, settings: podSettings(inputs.pod, inputs.servicePod), instance, programs, grace },
+      outputs: {
+        revision,
+        settings: podSettings(inputs.pod, inputs.servicePod),
+        instance,
+        programs,
+        grace,
+        startCount,
+      },
     };
   },
-  update: async (_id, { revision, settings, instance, programs, grace }) => ({
+  update: async (_id, { revision, settings, instance, programs, grace, startCount }) => ({
     revision,
     settings,
     instance,
     programs,
     grace,
+    startCount,
   }),
   delete: async (id, state, context) => {
     const records = await recordsOf(state, context);
@@ -107,10 +129,18 @@ export const clusterRelease: ResourceDefinition<Inputs, Outputs> = {
   read: async (id, state) => {
     const known = (await (await recordsOf(state)).record())?.releases.find((release) => release.id === id);
     if (known === undefined || isOver(known)) return null;
-    const { settings, instance, programs, grace } = state;
-    return { revision: known.revision, settings, instance, programs, grace };
+    const { settings, instance, programs, grace, startCount } = state;
+    return { revision: known.revision, settings, instance, programs, grace, startCount };
   },
 };
+
+/** As many as users have now, within the bounds: a release that replaces a scaled one must not begin with fewer. */
+async function startCountOf(records: ServiceRecords, scaling: ScalingDeclaration): Promise<number> {
+  if (scaling.kind === "fixed") return scaling.count;
+  const { release } = await records.target();
+  const serving = release === null ? null : await deploymentOf(records, release);
+  return Math.min(scaling.max, Math.max(scaling.min, serving?.spec?.replicas ?? 0));
+}
 
 function specOf(inputs: Inputs): ReleaseSpec {
   const { startTimeout, stableFor, smoke, smokeTimeout, acceptFailing } = inputs.health;

@@ -44,6 +44,17 @@ export class Fleet {
     return change;
   }
 
+  /**
+   * Prompts that wait or run on instances of the serving release which are to stay, by what was last heard and accepted since; null
+   * while none serves. Of another release nothing is told: what it has is not to be waited for by more instances.
+   */
+  get queue(): { readonly release: string; readonly prompts: number } | null {
+    const { serving } = this;
+    if (serving === null) return null;
+    const staying = this.all().filter(({ release, state }) => release === serving && state !== "draining");
+    return { release: serving, prompts: staying.reduce((sum, { load }) => sum + load, 0) };
+  }
+
   /** Calls the listener after each change, until the returned function is called. */
   onChange(listener: (change: FleetChange) => void): () => void {
     this.listeners.add(listener);

@@ -30,18 +30,24 @@ export class Metrics {
     help: "Prompts reported as failed because their instance vanished.",
     registers: [this.registry],
   });
-  readonly held = new Gauge({
-    name: "comfyui_gateway_held",
-    help: "Requests that wait for an instance to be ready.",
-    registers: [this.registry],
-  });
+  /** Requests that wait for an instance to be ready. */
+  held = 0;
   readonly retries = new Counter({
     name: "comfyui_gateway_retries_total",
     help: "Requests sent to another instance because the first did not answer.",
     registers: [this.registry],
   });
 
+  /** Held requests may be prompts, and are counted as such: no instance is ready to take them. */
+  get queue(): { readonly release: string; readonly prompts: number } | null {
+    const { queue } = this.fleet;
+    return queue === null ? null : { ...queue, prompts: queue.prompts + this.held };
+  }
+
+  private readonly fleet: Fleet;
+
   constructor({ fleet, ledger, spool, openSockets }: Observed) {
+    this.fleet = fleet;
     const registers = [this.registry];
     new Gauge({
       name: "comfyui_gateway_in_flight",
@@ -65,6 +71,18 @@ export class Metrics {
         }
       },
     });
+    const queue = () => this.queue;
+    new Gauge({
+      name: "comfyui_gateway_queue",
+      help: "Prompts of the serving release that run or wait, for autoscalers: to be divided by its instances.",
+      labelNames: ["release"],
+      registers,
+      collect() {
+        this.reset();
+        const now = queue();
+        if (now !== null) this.set({ release: now.release }, now.prompts);
+      },
+    });
     const gauge = (name: string, help: string, value: () => number) =>
       new Gauge({
         name,
@@ -74,6 +92,7 @@ export class Metrics {
           this.set(value());
         },
       });
+    gauge("comfyui_gateway_held", "Requests that wait for an instance to be ready.", () => this.held);
     gauge("comfyui_gateway_sockets", "WebSockets of clients.", openSockets);
     gauge("comfyui_gateway_outstanding_prompts", "Prompts whose result is not kept yet.", () => ledger.all().length);
     gauge("comfyui_gateway_spool_bytes", "Bytes of kept results and uploads.", () => spool.bytes);

@@ -158,11 +158,22 @@ async function answerOwn(
     response.end(await metrics.text());
     return;
   }
+  if (path === "/_gateway/queue") {
+    if (isRefusal(admission)) return refuse(request, response, admission.status, admission.type, admission.message);
+    return sendJson(response, JSON.stringify(queueOf(metrics)));
+  }
   if (!visitor.deployer) return refuse(request, response, 401, "deployer_only", "this needs the deployer's token");
   if (path === "/_gateway/status") {
     return sendJson(response, JSON.stringify(gatewayStatus(fleet, ledger, sessions.openSockets, parts.safe)));
   }
   return refuse(request, response, 404, "not_found", "there is no such route");
+}
+
+/** What an autoscaler asks for: the prompts of a release by its id, of the one only that serves. */
+function queueOf({ queue }: GatewayParts["metrics"]): object {
+  return queue === null
+    ? { serving: null, prompts: {} }
+    : { serving: queue.release, prompts: { [queue.release]: queue.prompts } };
 }
 
 function clientsOf(request: IncomingMessage, query: URLSearchParams): string[] {

@@ -44,9 +44,9 @@ export async function findInstance(
       await delay(Math.min(pauseBeforeRetry, left));
       excluded.clear();
     } else {
-      metrics.held.inc();
+      metrics.held += 1;
       await fleet.nextChange(left, signal);
-      metrics.held.dec();
+      metrics.held -= 1;
     }
   }
 }

@@ -1,11 +1,15 @@
-import { existsSync } from "node:fs";
-import { resolve } from "node:path";
+import { existsSync, statSync } from "node:fs";
+import { homedir } from "node:os";
+import { delimiter, join, resolve } from "node:path";
 import type {
+  ApisApi,
   AppsV1Api,
   AuthorizationV1Api,
+  AutoscalingV2Api,
   BatchV1Api,
   CoordinationV1Api,
   CoreV1Api,
+  CustomObjectsApi,
   KubeConfig,
   PolicyV1Api,
   RequestContext,
@@ -13,6 +17,9 @@ import type {
   VersionApi,
 } from "@kubernetes/client-node";
 import { type Patience, retrying } from "./retrying";
+
+/** Milliseconds that a call gets. A server that is away for longer is asked again, or said to be away. */
+export const callTimeout = 15_000;
 
 /** Where a namespace is and how it is reached. */
 export interface ClusterAddress {
@@ -30,11 +37,21 @@ export interface Cluster {
   readonly core: CoreV1Api;
   readonly apps: AppsV1Api;
   readonly batch: BatchV1Api;
-  readonly coordination: CoordinationV1Api;
+  readonly autoscaling: AutoscalingV2Api;
   readonly policy: PolicyV1Api;
+  /** Objects of kinds that a cluster may lack. */
+  readonly custom: CustomObjectsApi;
+  /** Which groups of APIs are served. */
+  readonly apis: ApisApi;
+  readonly coordination: CoordinationV1Api;
   readonly storage: StorageV1Api;
   readonly authorization: AuthorizationV1Api;
   readonly version: VersionApi;
+}
+
+/** A kubeconfig without the context that is asked for. */
+export class ContextError extends Error {
+  override readonly name = "ContextError";
 }
 
 /** Whether a kubeconfig is given as its content. */
@@ -44,7 +61,7 @@ export function isKubeconfigContent(kubeconfig: string): boolean {
 
 /**
  * Connects to a cluster; asks nothing yet. Requests are sent again for a while when the API server is away.
- * @throws Error when there is no such kubeconfig or context
+ * @throws Error, of a context {@link ContextError}, when there is no such kubeconfig or context
  */
 export async function connectCluster(
   { kubeconfig, context, namespace }: ClusterAddress,
@@ -53,24 +70,23 @@ export async function connectCluster(
   // Loaded when it is used: a program on one machine needs none of it.
   const client = await import("@kubernetes/client-node");
   const config = new client.KubeConfig();
-  if (kubeconfig === undefined) config.loadFromDefault();
-  else if (isKubeconfigContent(kubeconfig)) load(config, "the kubeconfig given as content", kubeconfig);
-  else {
-    const path = resolve(kubeconfig);
-    if (!existsSync(path)) throw new Error(`the kubeconfig ${path} does not exist`);
-    config.loadFromFile(path);
-  }
+  if (kubeconfig === undefined) loadDefault(config);
+  else if (isKubeconfigContent(kubeconfig)) {
+    load(config, "the kubeconfig given as content", () => config.loadFromString(kubeconfig));
+  } else loadFile(config, resolve(kubeconfig));
   const names = config.getContexts().map(({ name }) => name);
   if (context !== undefined) {
     if (!names.includes(context)) {
-      throw new Error(`there is no context ${JSON.stringify(context)} in the kubeconfig; it has ${list(names)}`);
+      throw new ContextError(`there is no context ${JSON.stringify(context)} in the kubeconfig; it has ${list(names)}`);
     }
     config.setCurrentContext(context);
   }
   if (config.getCurrentCluster() === null) {
     const current = config.getCurrentContext();
-    throw new Error(
-      `the kubeconfig has no cluster for its context ${JSON.stringify(current)}; it has the contexts ${list(names)}`,
+    throw new ContextError(
+      current === undefined || current === ""
+        ? `the kubeconfig has no current context: name one of ${list(names)}`
+        : `the kubeconfig has no cluster for its context ${JSON.stringify(current)}; it has the contexts ${list(names)}`,
     );
   }
   const source = sourceOf(kubeconfig, config);
@@ -93,8 +109,11 @@ export async function connectCluster(
     core: new client.CoreV1Api(configuration),
     apps: new client.AppsV1Api(configuration),
     batch: new client.BatchV1Api(configuration),
-    coordination: new client.CoordinationV1Api(configuration),
+    autoscaling: new client.AutoscalingV2Api(configuration),
     policy: new client.PolicyV1Api(configuration),
+    custom: new client.CustomObjectsApi(configuration),
+    apis: new client.ApisApi(configuration),
+    coordination: new client.CoordinationV1Api(configuration),
     storage: new client.StorageV1Api(configuration),
     authorization: new client.AuthorizationV1Api(configuration),
     version: new client.VersionApi(configuration),
@@ -123,12 +142,55 @@ function notAccepted(config: KubeConfig, source: string): string {
   return `the API server ${server} does not accept the credentials of ${source} (HTTP 401): they may have expired. Renew them there, then run again`;
 }
 
-function load(config: KubeConfig, what: string, content: string): void {
-  try {
-    config.loadFromString(content);
-  } catch (error) {
-    throw new Error(`${what} cannot be read: ${(error as Error).message}`, { cause: error });
+/** Where a pod finds its own credentials. */
+const podToken = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/** As kubectl looks for it. The client library would otherwise assume a server on this machine. */
+function loadDefault(config: KubeConfig): void {
+  const named = (process.env.KUBECONFIG ?? "").split(delimiter).filter(Boolean);
+  for (const path of named) demandFile(resolve(path), "KUBECONFIG names");
+  const usual = join(process.env.HOME ?? homedir(), ".kube", "config");
+  if (named.length === 0 && !existsSync(usual) && !existsSync(podToken)) {
+    throw new Error(`there is no kubeconfig: none is declared, KUBECONFIG is not set, and ${usual} does not exist`);
   }
+  load(config, `the kubeconfig ${named.length === 0 ? usual : named.join(delimiter)}`, () => config.loadFromDefault());
+}
+
+function loadFile(config: KubeConfig, path: string): void {
+  demandFile(path, "it is declared as");
+  load(config, `the kubeconfig ${path}`, () => config.loadFromFile(path));
+}
+
+function demandFile(path: string, by: string): void {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) throw new Error(`the kubeconfig does not exist: ${by} ${path}`);
+  if (!found.isFile()) throw new Error(`the kubeconfig is no file: ${by} ${path}`);
+}
+
+/** What it is made of is full of credentials: of a failure, no more is told than what it is and where. */
+function load(config: KubeConfig, what: string, read: () => void): void {
+  try {
+    read();
+  } catch (error) {
+    throw new Error(`${what} cannot be read: ${whyUnreadable(error)}`);
+  }
+  if (config.getContexts().length === 0 && config.getClusters().length === 0) {
+    throw new Error(`${what} is none: it has neither contexts nor clusters`);
+  }
+}
+
+function whyUnreadable(error: unknown): string {
+  // As js-yaml throws it; its message quotes the lines around the fault.
+  const { name, reason, mark, message, code } = error as Error & {
+    readonly reason?: string;
+    readonly mark?: { readonly line: number; readonly column: number };
+    readonly code?: string;
+  };
+  if (name === "YAMLException") {
+    return `it is no YAML (${reason}${mark === undefined ? "" : `, line ${mark.line + 1}, column ${mark.column + 1}`})`;
+  }
+  if (name === "TypeError") return "it is no kubeconfig";
+  return code === undefined ? message : `${code}: ${message}`;
 }
 
 const list = (names: readonly string[]) => (names.length === 0 ? "none" : names.join(", "));

@@ -56,6 +56,14 @@ export class DeploymentPods {
     return [...own].sort((a, b) => ((a.metadata?.name ?? "") < (b.metadata?.name ?? "") ? -1 : 1));
   }
 
+  /** How many pods the Deployment with this UID is to have, as its ReplicaSet has been told; 0 while it has none. */
+  wanted(deployment: string): number {
+    const own = [...this.replicaSets.values()].filter(({ metadata }) =>
+      metadata?.ownerReferences?.some(({ controller, uid }) => controller === true && uid === deployment),
+    );
+    return own.reduce((sum, { spec }) => sum + (spec?.replicas ?? 0), 0);
+  }
+
   /** Aborted with the next change. */
   get next(): AbortSignal {
     return this.changes.next;

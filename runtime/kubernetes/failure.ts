@@ -19,13 +19,20 @@ export function reasonOf(error: unknown): string {
     const { body } = error;
     const status = typeof body === "string" ? parsed(body) : body;
     const message = (status as { message?: unknown } | null)?.message;
-    return `${typeof message === "string" ? message : error.message} (HTTP ${error.code})`;
+    // Without a body, the client's message is the one line that says something, then the headers.
+    const said = typeof message === "string" ? message : (/^Message: (.*)$/m.exec(error.message)?.[1] ?? error.message);
+    return `${said} (HTTP ${error.code})`;
   }
   if (error instanceof Error) {
     const cause = error.cause instanceof Error && !error.message.includes(error.cause.message) ? error.cause : null;
     return cause === null ? error.message : `${error.message}: ${cause.message}`;
   }
   return String(error);
+}
+
+/** Whether a call was given up because its time was over. */
+export function isTimeout(error: unknown): boolean {
+  return error instanceof Error && (error.name === "AbortError" || error.name === "TimeoutError");
 }
 
 /** The value, or null when there is no such object. */

@@ -1,3 +1,4 @@
+export { removeAutoscaler } from "./autoscaler";
 export { type ClaimContent, claimContent, settledClaimContent } from "./claim-content";
 export { claimUse, soleHolder, workstationOf } from "./claim-use";
 export { ConflictError } from "./config-map-value";

@@ -1,7 +1,15 @@
 import type { PodSettings } from "../deployment";
+import { formatDuration } from "../format";
 import type { Problem } from "../problems";
-import { type Cluster, type ClusterAddress, clusterName, connectCluster } from "./connection";
-import { orNull, reasonOf, statusOf } from "./failure";
+import {
+  type Cluster,
+  type ClusterAddress,
+  ContextError,
+  callTimeout,
+  clusterName,
+  connectCluster,
+} from "./connection";
+import { isTimeout, orNull, reasonOf, statusOf } from "./failure";
 
 /** The first version whose native sidecars are on by default in every conformant cluster, and which is still looked after. */
 const oldestMinor = 31;
@@ -17,7 +25,7 @@ export async function reachCluster(
   try {
     cluster = await connectCluster(address, { patience: 0 });
   } catch (error) {
-    const path = /context/.test((error as Error).message) && address.context !== undefined ? "context" : "kubeconfig";
+    const path = error instanceof ContextError && address.context !== undefined ? "context" : "kubeconfig";
     return { cluster: null, problems: [{ path: `platform.${path}`, reason: reasonOf(error) }] };
   }
   try {
@@ -30,13 +38,27 @@ export async function reachCluster(
     return { cluster, problems: [] };
   } catch (error) {
     const path = address.kubeconfig !== undefined ? "platform.kubeconfig" : "platform";
-    const reason = `${clusterName(cluster)} cannot be reached: ${reasonOf(error)}`;
-    return { cluster: null, problems: [{ path, reason }] };
+    return { cluster: null, problems: [{ path, reason: `${clusterName(cluster)} ${whyNotReached(error)}` }] };
   }
 }
 
-/** What of a platform's settings the cluster does not have. */
-export async function settingProblems(cluster: Cluster, pod: PodSettings | null): Promise<readonly Problem[]> {
+function whyNotReached(error: unknown): string {
+  if (statusOf(error) === 401) {
+    return `refuses the kubeconfig's credentials: they have expired, or are of another cluster (${reasonOf(error)})`;
+  }
+  if (isTimeout(error)) return `cannot be reached: it did not answer within ${formatDuration(callTimeout)}`;
+  return `cannot be reached: ${reasonOf(error)}`;
+}
+
+/**
+ * What of a platform's settings the cluster does not have.
+ * @param own what a component says of its pods itself; the rest stands in its platform.
+ */
+export async function settingProblems(
+  cluster: Cluster,
+  pod: PodSettings | null,
+  own: object,
+): Promise<readonly Problem[]> {
   const { core, namespace } = cluster;
   const problems: Problem[] = [];
   const look = async (path: string, what: string, request: Promise<unknown>) => {
@@ -50,35 +72,38 @@ export async function settingProblems(cluster: Cluster, pod: PodSettings | null)
   await look("platform.namespace", `namespace ${JSON.stringify(namespace)}`, core.readNamespace({ name: namespace }));
   if (problems.length > 0 || pod === null) return problems;
   const { models, serviceAccount, storeCredentials, imagePullSecrets, gpu } = pod;
+  const pathOf = (property: string) => (property in own ? `pod.${property}` : `platform.pod.${property}`);
   const inNamespace = (kind: string, name: string) => `${kind} ${JSON.stringify(name)} in the namespace ${namespace}`;
   if (models !== null) {
     const { claim: name } = models;
     const request = core.readNamespacedPersistentVolumeClaim({ name, namespace });
-    await look("pod.models.claim", inNamespace("claim", name), request);
+    await look(`${pathOf("models")}.claim`, inNamespace("claim", name), request);
   }
   if (serviceAccount !== null) {
     const request = core.readNamespacedServiceAccount({ name: serviceAccount, namespace });
-    await look("pod.serviceAccount", inNamespace("service account", serviceAccount), request);
+    await look(pathOf("serviceAccount"), inNamespace("service account", serviceAccount), request);
   }
   const secrets: readonly (readonly [string, string])[] = [
-    ...(storeCredentials === null ? [] : [["pod.storeCredentials", storeCredentials] as const]),
-    ...imagePullSecrets.map((name, index) => [`pod.imagePullSecrets[${index}]`, name] as const),
+    ...(storeCredentials === null ? [] : [[pathOf("storeCredentials"), storeCredentials] as const]),
+    ...imagePullSecrets.map((name, index) => [`${pathOf("imagePullSecrets")}[${index}]`, name] as const),
   ];
   for (const [path, name] of secrets) {
     await look(path, inNamespace("Secret", name), core.readNamespacedSecret({ name, namespace }));
   }
-  return gpu.count === 0 ? problems : [...problems, ...(await gpuProblems(cluster, gpu.resource))];
+  return gpu.count === 0
+    ? problems
+    : [...problems, ...(await gpuProblems(cluster, pathOf("gpuResource"), gpu.resource))];
 }
 
 /** A GPU resource that no node has while nodes have another one. Without any, an autoscaler may still bring the nodes. */
-async function gpuProblems(cluster: Cluster, resource: string): Promise<readonly Problem[]> {
+async function gpuProblems(cluster: Cluster, path: string, resource: string): Promise<readonly Problem[]> {
   try {
     const { items } = await cluster.core.listNode({});
     const offered = new Set(items.flatMap(({ status }) => Object.keys(status?.allocatable ?? {})));
     const gpus = [...offered].filter((name) => /\/(gpu|mig-)/.test(name)).sort();
     if (offered.has(resource) || gpus.length === 0) return [];
     const reason = `no node of ${clusterName(cluster)} offers ${JSON.stringify(resource)}; they offer ${gpus.join(", ")}`;
-    return [{ path: "pod.gpuResource", reason }];
+    return [{ path, reason }];
   } catch (error) {
     if (statusOf(error) === 403) return [];
     return [{ path: "platform", reason: `nodes cannot be looked at: ${reasonOf(error)}` }];

@@ -25,7 +25,8 @@ export interface ProvingRequest extends Watch {
   readonly release: string;
   /** UID of the Deployment whose pods count. */
   readonly deployment: string;
-  readonly count: number;
+  /** How many there are to be; null: as many as the Deployment is to have, which an autoscaler changes. */
+  readonly count: number | null;
   /** What the release's pods ask for; to tell what is missing. */
   readonly settings: PodSettings;
   /** Milliseconds that all of them together get. */
@@ -57,7 +58,7 @@ interface Seen {
  */
 export async function untilProven(records: ServiceRecords, request: ProvingRequest): Promise<void> {
   const { cluster, service } = records;
-  const { release, deployment, count, timeout, signal } = request;
+  const { release, deployment, timeout, signal } = request;
   const progress = onlyNews(request.progress);
   const pods = new ReleasePods(cluster, service, release, (problem) => progress(problem));
   const started = performance.now();
@@ -70,6 +71,7 @@ export async function untilProven(records: ServiceRecords, request: ProvingReque
     for (;;) {
       signal.throwIfAborted();
       const change = pods.next;
+      const count = request.count ?? pods.wanted(deployment);
       const all = pods.of(deployment).map((pod) => {
         const standing = standingOf(pod);
         const note = nodeNotes.get(pod.metadata?.name ?? "");
@@ -84,7 +86,7 @@ export async function untilProven(records: ServiceRecords, request: ProvingReque
       if (replaced.length >= mostReplaced) faulty.push(...replaced);
       if (faulty.length > 0) throw new UnhealthyError("", await evidence(records, faulty));
       const settled = wanted.length === count && wanted.every(({ standing }) => standing.phase === "proven");
-      if (settled && seen.length === count) {
+      if (settled && count > 0 && seen.length === count) {
         progress(`${count} of ${count} proven`);
         return;
       }

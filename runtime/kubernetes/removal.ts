@@ -1,4 +1,5 @@
 import { isOver, type Owner, withEvent, withRelease } from "../deployment";
+import { removeAutoscaler } from "./autoscaler";
 import { type DrainRequest, drainRelease } from "./draining";
 import { labelledObjects, removeObjects } from "./labelled-objects";
 import { labelsOf, releaseLabel, selectorOf } from "./names";
@@ -58,7 +59,10 @@ async function removeWhere(
   const { release: serving } = await records.target();
   for (const { metadata } of items) {
     const release = metadata?.labels?.[releaseLabel];
-    if (release === undefined || release === serving || !isMeant(release)) continue;
+    const { name } = metadata ?? {};
+    if (release === undefined || name === undefined || release === serving || !isMeant(release)) continue;
+    await context.assertEngine();
+    await removeAutoscaler(records.cluster, name);
     await removeRelease(records, { ...context, release });
   }
 }

@@ -46,7 +46,7 @@ describe("API keys", () => {
 
   test("let in who has one, and nobody else", async () => {
     await begin({ apiKeyHashes: [sha256("another"), sha256("key")] });
-    for (const path of ["/", "/api/history", "/object_info", "/view?filename=x"]) {
+    for (const path of ["/_gateway/queue", "/", "/api/history", "/object_info", "/view?filename=x"]) {
       expect((await bench.get(path)).status).toBe(401);
       expect((await bench.get(path, { headers: { "x-api-key": "kex" } })).status).toBe(401);
       expect((await bench.get(path, { headers: { authorization: "Bearer key" } })).status).not.toBe(401);

@@ -132,3 +132,44 @@ describe("an interrupt", () => {
     for (const id of ids) expect((await bench.result(id)).status.status_str).toBe("error");
   });
 });
+
+describe("the queue that autoscalers ask for", () => {
+  const told = () => bench.json("/_gateway/queue");
+  const measured = async () =>
+    /^comfyui_gateway_queue\{.*$/m.exec(await (await bench.get("/metrics")).text())?.[0] ?? "nothing";
+
+  test("has the prompts of the serving release that run and wait, from the moment on that they are accepted", async () => {
+    expect(await told()).toEqual({ serving: "r1", prompts: { r1: 0 } });
+    for (const client of ["one", "two", "one"]) await bench.prompt(client);
+    expect(await told()).toEqual({ serving: "r1", prompts: { r1: 3 } });
+    expect(await measured()).toBe('comfyui_gateway_queue{release="r1"} 3');
+  });
+
+  test("has nothing of instances that go, nor of a release that no longer serves", async () => {
+    for (const client of ["one", "two"]) await bench.prompt(client);
+    await bench.setTargets("r1", [target(a, "r1/0", { state: "draining" }), target(b, "r1/1")]);
+    expect(await told()).toEqual({ serving: "r1", prompts: { r1: 1 } });
+    const next = await bench.upstream({ name: "next", duration: null });
+    await bench.setTargets("r2", [target(b, "r1/1", { state: "draining" }), target(next, "r2/0")]);
+    expect(await told()).toEqual({ serving: "r2", prompts: { r2: 0 } });
+    expect(await measured()).toBe('comfyui_gateway_queue{release="r2"} 0');
+  });
+
+  test("has requests that are held because no instance is ready", async () => {
+    await bench.setTargets("r1", [target(a, "r1/0", { state: "unready" }), target(b, "r1/1", { state: "unready" })]);
+    const held = bench.prompt("one");
+    await eventually(
+      "the held prompt is counted",
+      async () => JSON.stringify(await told()) === '{"serving":"r1","prompts":{"r1":1}}',
+    );
+    await bench.setTargets("r1", [target(a, "r1/0"), target(b, "r1/1", { state: "unready" })]);
+    await held;
+    expect(await told()).toEqual({ serving: "r1", prompts: { r1: 1 } });
+  });
+
+  test("is nothing while nothing serves", async () => {
+    await bench.setTargets(null, [target(a, "r1/0")]);
+    expect(await told()).toEqual({ serving: null, prompts: {} });
+    expect(await measured()).toBe("nothing");
+  });
+});

@@ -11,6 +11,7 @@ export interface Declared {
   readonly parent: string | null;
   readonly dependsOn: readonly string[];
   readonly aliases: number;
+  readonly ignoreChanges: readonly string[];
   readonly provider: string;
   /** Null when it is left to the parent. */
   readonly protect: boolean | null;
@@ -26,6 +27,7 @@ interface Registration {
   getProtect(): boolean;
   getDependenciesList(): readonly string[];
   getAliasesList(): readonly unknown[];
+  getIgnorechangesList(): readonly string[];
   getObject(): { toJavaScript(): Record<string, unknown> } | undefined;
 }
 
@@ -70,6 +72,7 @@ export function recordDeclarations(outputs: Readonly<Record<string, Record<strin
       parent: parent === "" || parent.includes("pulumi:pulumi:Stack") ? null : label(parent),
       dependsOn: request.getDependenciesList().map(label).sort(),
       aliases: request.getAliasesList().length,
+      ignoreChanges: request.getIgnorechangesList(),
       provider: request.getProvider(),
       protect: request.hasProtect() ? request.getProtect() : null,
     });

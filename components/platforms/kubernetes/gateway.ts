@@ -143,10 +143,24 @@ export function gateway({ name, namespace, image, programs, args, opts }: Gatewa
     );
     own.push(front);
   }
+  const open =
+    ingress !== undefined
+      ? "gateway.ingress"
+      : service.type === undefined || service.type === "ClusterIP"
+        ? null
+        : `gateway.service.type "${service.type}"`;
+  if (open !== null && args.apiKeys === undefined) {
+    const reason = `${open} leads in from outside of the cluster, and without gateway.apiKeys everybody who gets there is let in`;
+    void sdk.log.warn(`${reason}: who runs workflows runs the plugins' code`, address);
+  }
   // Where a person outside reaches it is the load balancer's or the ingress controller's to say.
-  const inside = `http://${name}.${namespace}.svc${port === 80 ? "" : `:${port}`}`;
-  const url = ingress === undefined ? inside : `https://${ingress.host}`;
+  const url = ingress === undefined ? insideUrl(name, namespace, args) : `https://${ingress.host}`;
   return { url: sdk.output(url), resources: own };
+}
+
+/** Where the cluster's own pods reach the gateway. */
+export function insideUrl(name: string, namespace: string, { port = podPort }: GatewayArgs): string {
+  return `http://${name}.${namespace}.svc${port === 80 ? "" : `:${port}`}`;
 }
 
 function settingsText(args: GatewayArgs): pulumi.Output<string> {

@@ -11,7 +11,8 @@ export interface InstancesDeclaration {
   readonly name: string;
   readonly namespace: string;
   readonly release: ClusterRelease;
-  readonly count: number;
+  /** Null where an autoscaler owns it: it starts as the release says, and is left alone from then on. */
+  readonly count: number | null;
   readonly opts: pulumi.CustomResourceOptions;
 }
 
@@ -49,7 +50,7 @@ export function instances({ name, namespace, release, count, opts }: InstancesDe
     {
       metadata: meta(plugin.waitForUid),
       spec: {
-        replicas: count,
+        replicas: count ?? release.startCount,
         revisionHistoryLimit: 0,
         // How long it may take is the gate's to say.
         progressDeadlineSeconds: 2_147_483_647,
@@ -82,6 +83,10 @@ export function instances({ name, namespace, release, count, opts }: InstancesDe
         },
       },
     },
-    { ...opts, dependsOn: [told, environment] },
+    {
+      ...opts,
+      dependsOn: [told, environment],
+      ...(count === null ? { ignoreChanges: ["spec.replicas"] } : {}),
+    },
   );
 }

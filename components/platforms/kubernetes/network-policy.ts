@@ -4,16 +4,30 @@ import { ports } from "./comfyui-pod";
 import { metadata, plugin } from "./metadata";
 import { k8s } from "./sdk";
 
-/** To what they like, but for the address under which clouds hand out a node's credentials. */
+/** Addresses under which clouds hand out a node's credentials: link-local ones, and those of Alibaba, Azure and Oracle. */
+const credentials = ["169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"];
+const credentialsV6 = ["fd00:ec2::/32", "fe80::/10"];
+/** Where a node's own DNS cache listens, where there is one. https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/ */
+const nodeDns = "169.254.20.10/32";
+
+/** To what they like, but for the addresses under which clouds hand out a node's credentials. */
 const egress = [
   { to: [{ namespaceSelector: {}, podSelector: { matchLabels: { "k8s-app": "kube-dns" } } }] },
-  { to: [{ ipBlock: { cidr: "0.0.0.0/0", except: ["169.254.0.0/16"] } }] },
-  { to: [{ ipBlock: { cidr: "::/0", except: ["fd00:ec2::/32", "fe80::/10"] } }] },
+  {
+    to: [{ ipBlock: { cidr: nodeDns } }],
+    ports: [
+      { protocol: "UDP", port: 53 },
+      { protocol: "TCP", port: 53 },
+    ],
+  },
+  { to: [{ ipBlock: { cidr: "0.0.0.0/0", except: credentials } }] },
+  { to: [{ ipBlock: { cidr: "::/0", except: credentialsV6 } }] },
 ];
 
 /**
  * Only the gateway reaches instances; the kubelet's probes come from the node, which policies do not hold back. Instances reach what they
- * like, but for a node's credentials.
+ * like, but for a node's credentials. Gateways are confined by no policy of this package: they reach each other, and whoever may call them
+ * is the namespace's own policies' to say.
  */
 export function instancePolicy(name: string, namespace: string, opts: pulumi.CustomResourceOptions): pulumi.Resource {
   return new (k8s().networking.v1.NetworkPolicy)(

@@ -4,6 +4,7 @@ import type { OnlineServiceArgs } from "../../online-service-args";
 import { ClusterHealthGate, ClusterRelease, ClusterServiceClaim, ClusterTrafficSwitch, owner } from "../../resources";
 import { pinOf } from "../../store";
 import type { DeclaredService, ServiceDeclaration } from "../service";
+import { autoscaler } from "./autoscaler";
 import { gateway } from "./gateway";
 import { instances } from "./instances";
 import { instancePolicy } from "./network-policy";
@@ -40,7 +41,7 @@ export function kubernetesService(
     name,
     namespace,
     release,
-    count: scaling.count,
+    count: scaling.kind === "fixed" ? scaling.count : null,
     opts: { ...rotating, provider, dependsOn: [claim] },
   });
   const common = { ...place, release: release.id };
@@ -50,14 +51,21 @@ export function kubernetesService(
     {
       ...common,
       deployment: deployment.metadata.uid,
-      count: scaling.count,
+      ...(scaling.kind === "fixed"
+        ? { count: scaling.count }
+        : { count: release.startCount, autoscaler: scaling.by.kind }),
       timeout: health?.timeout ?? "10m",
     },
     { ...rotating, dependsOn: [deployment, ...front.resources] },
   );
   // Deleted first: when it refuses, nothing goes that another stack has taken over.
   const after = [gate, ...front.resources, policy];
-  new ClusterTrafficSwitch(name, { ...common, owner: owner() }, { ...child, dependsOn: after });
+  const switched = new ClusterTrafficSwitch(name, { ...common, owner: owner() }, { ...child, dependsOn: after });
+  if (scaling.kind === "range") {
+    // It comes when the release serves, since before it has no prompts; and goes before the release drains, or fails to.
+    const opts = { ...rotating, provider, dependsOn: [deployment, gate, switched] };
+    autoscaler({ name, namespace, release: release.id, scaling, gateway: args.gateway ?? {}, opts });
+  }
   return { url: front.url, release: release.id };
 }
 
@@ -73,5 +81,6 @@ function releaseInputs(args: OnlineServiceArgs, platform: KubernetesPlatform): p
     health,
     pod: platform.pod ?? {},
     servicePod: pod,
+    scaling: args.scaling,
   };
 }

@@ -13,6 +13,8 @@ export function localService(
 ): DeclaredService {
   const address = { directory: platform.directory, service: name };
   const { scaling, health, takeover, drain } = args;
+  // A range is refused by the claim's check.
+  const count = scaling.kind === "fixed" ? scaling.count : scaling.min;
   const claim = new ServiceClaim(name, { ...address, takeover, drain, owner: owner(), declarations }, child);
   const afterClaim = { ...child, dependsOn: [claim] };
 
@@ -26,11 +28,11 @@ export function localService(
     { ...rotating, dependsOn: [claim] },
   );
   const common = { ...address, release: release.id };
-  const instances = new Instances(name, { ...common, count: scaling.count }, rotating);
+  const instances = new Instances(name, { ...common, count }, rotating);
   // Drained instances need the gateway to the end, so it goes after the gate.
   const gate = new HealthGate(
     name,
-    { ...common, count: scaling.count, timeout: health?.timeout ?? "10m" },
+    { ...common, count, timeout: health?.timeout ?? "10m" },
     { ...rotating, dependsOn: [instances, gateway] },
   );
   new TrafficSwitch(name, { ...common, owner: owner() }, { ...child, dependsOn: [gate, gateway] });
