@@ -154,7 +154,9 @@ describe("a cluster is refused at preview", () => {
     try {
       link.silence();
       expect(await problemsOf(declared({ kubeconfig: server.kubeconfig("admin", link.port) }))).toEqual({
-        "platform.kubeconfig": `https://127.0.0.1:${link.port} (context test) cannot be reached: it did not answer within 15s`,
+        "platform.kubeconfig": expect.stringMatching(
+          /\(context test\) cannot be reached: GET \S+ got no answer within 15 s/,
+        ),
       });
     } finally {
       link.close();
@@ -166,7 +168,7 @@ describe("a cluster is refused at preview", () => {
     const problems = await problemsOf(declared({ kubeconfig: path }));
     expect(problems).toEqual({
       "platform.kubeconfig": expect.stringMatching(
-        /\(context test\) refuses the kubeconfig's credentials: they have expired, or are of another cluster \(Unauthorized \(HTTP 401\)\)$/,
+        /\(context test\) cannot be reached: the API server \S+ does not accept the credentials of user \S+ in the kubeconfig \S+ \(HTTP 401\)/,
       ),
     });
     expect(JSON.stringify(problems)).not.toContain(token);

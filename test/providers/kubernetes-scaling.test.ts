@@ -252,7 +252,10 @@ test("a release that nobody knows any more loses its autoscaler before it drains
   const { namespace } = cluster;
   await cluster.policy.createNamespacedPodDisruptionBudget({
     namespace,
-    body: { metadata: { name }, spec: { maxUnavailable: 1, selector: { matchLabels: labels(id) } } },
+    body: {
+      metadata: { name, labels: labels(id) },
+      spec: { maxUnavailable: 1, selector: { matchLabels: labels(id) } },
+    },
   });
   await removeReleases(records, context);
   expect(await autoscalerOf(id)).toBeNull();
