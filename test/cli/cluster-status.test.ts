@@ -160,15 +160,9 @@ describe("status of a namespace", () => {
     const record = { format: 1, claim: { owner, since: "2026-01-01T10:00:00Z" }, state: "running" };
     await put("studio-workstation-record", { "record.json": JSON.stringify(record) });
     await service.pod({ name: "studio-workstation-1", part: "workstation" });
-    const told = {
-      protocol: 1,
-      pod: "studio-workstation-1",
-      phase: "running",
-      detail: "",
-      start: 2,
-      queueRemaining: 4,
-    };
-    await put("studio-workstation", { "status.json": JSON.stringify(told) });
+    const told = { protocol: 1, workstation: "studio", pod: "studio-workstation-1", phase: "running", detail: "" };
+    const more = { blocked: null, start: 2, queueRemaining: 4 };
+    await put("studio-workstation", { "status.json": JSON.stringify({ ...told, ...more }) });
 
     const { json } = await runCli(["status", "--json", ...namespace.options]);
 

@@ -104,7 +104,7 @@ test("a first deployment whose engine is killed while the Deployment is created,
     deadline: 120_000,
     look: async () => (await services.instances()).some(({ phase }) => phase === "proven") || undefined,
   });
-  expect(await target()).toMatchObject({ release: null, generation: 0 });
+  expect(await target()).toMatchObject({ release: null });
   await recover();
 
   // Without a gateway that applies it, the switch is not done when its engine is killed.
