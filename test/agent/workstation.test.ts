@@ -150,7 +150,7 @@ describe("a workstation", () => {
     await pod.untilStatus("a prompt", ({ queueRemaining }) => queueRemaining === 1);
 
     const drained = fetch(`${pod.agentUrl}/drain`);
-    expect((await pod.untilStatus("stopping", ({ phase }) => phase === "stopping")).detail).toMatch(/1 prompt left/);
+    await pod.untilStatus("stopping", ({ phase, detail }) => phase === "stopping" && /1 prompt left/.test(detail));
     expect(await pod.code("/ready")).toBe(503);
     writeFileSync(go, "");
 
