@@ -142,7 +142,11 @@ export class GatewayCluster {
     }
   }
 
-  async statusSays(what: string, matches: (status: ClusterGatewayStatus) => boolean, deadline = 120_000): Promise<void> {
+  async statusSays(
+    what: string,
+    matches: (status: ClusterGatewayStatus) => boolean,
+    deadline = 120_000,
+  ): Promise<void> {
     let seen = "";
     await waitFor({
       what: `the status to say ${what}`,
