@@ -1,10 +1,10 @@
 import { existsSync, lstatSync, mkdirSync, readdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { pause } from "../bell";
 import { formatDuration } from "../format";
 import { incompleteReference, readHead, restore } from "../snapshot";
 import type { AgentFolders } from "./folders";
 import type { Journal } from "./journal";
-import { pause } from "./pause";
 import { HopelessRestoreError, outlookOf, reasonOf, requireArchitecture } from "./restoring";
 import type { FillSource, WorkstationSpec } from "./workstation-spec";
 

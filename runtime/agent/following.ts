@@ -1,3 +1,4 @@
+import { pause } from "../bell";
 import { formatDuration } from "../format";
 import { ComfyUI, prove } from "../health";
 import {
@@ -19,7 +20,6 @@ import type { InstanceSpec } from "./instance-spec";
 import type { Journal } from "./journal";
 import { type Run, readExit, readPulse, readRun } from "./launching";
 import { readMemory, writeMemory } from "./memory";
-import { pause } from "./pause";
 import { launcherInterval, startLog, untilExit } from "./starts";
 import { ConclusiveFault } from "./termination";
 

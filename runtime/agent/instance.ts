@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
+import { pause } from "../bell";
 import type { Evidence, Phase } from "../instance";
 import { Drain } from "./drain";
 import { evidenceOf } from "./fault-evidence";
@@ -10,7 +11,6 @@ import { Journal } from "./journal";
 import { writeLauncher } from "./launching";
 import { isListening } from "./listening";
 import type { InstanceOptions } from "./options";
-import { pause } from "./pause";
 import { interpreterOutside, restoreOnce } from "./restoring";
 import { type Answers, serve } from "./server";
 import type { AgentStatus } from "./status";

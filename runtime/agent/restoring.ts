@@ -1,5 +1,6 @@
 import { existsSync, lstatSync, readlinkSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { pause } from "../bell";
 import { formatDuration, formatSize } from "../format";
 import { isFullDisk } from "../full-disk";
 import { demandModels, linkModels, MissingModelsError, type RestoredInstance, restoredSchema } from "../instance";
@@ -8,7 +9,6 @@ import { S3Error } from "../store";
 import { type AgentFolders, launcherFiles } from "./folders";
 import type { InstanceSpec } from "./instance-spec";
 import type { Journal } from "./journal";
-import { pause } from "./pause";
 import { readShared, writeShared } from "./shared-files";
 
 /** Milliseconds before the second attempt; each further pause is twice as long, up to the longest. */

@@ -1,7 +1,7 @@
+import { pause } from "../bell";
 import type { Exit } from "../instance";
 import { type AgentFolders, logName } from "./folders";
 import { type Run, readExit, readRun } from "./launching";
-import { pause } from "./pause";
 import { readEnd } from "./shared-files";
 
 /** Milliseconds between two looks at what the launcher tells. */

@@ -1,3 +1,4 @@
+import { pause } from "../bell";
 import type { PluginRecord } from "../environment";
 import { ComfyUI } from "../health";
 import {
@@ -13,7 +14,6 @@ import {
 import type { AgentFolders } from "./folders";
 import type { Journal } from "./journal";
 import { type Run, readExit, readRun } from "./launching";
-import { pause } from "./pause";
 import { launcherInterval, startLog, untilExit } from "./starts";
 
 /** How many starts may fail in a row before it is called failed; the kubelet tries it again all the same. */

@@ -1,6 +1,7 @@
 import { existsSync, lstatSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { z } from "zod";
+import { pause } from "../bell";
 import { type WorkstationPhase, type WorkstationStatus, workstationKeys } from "../deployment/workstation";
 import type { Evidence, Phase } from "../instance";
 import { inClusterAccess } from "../kubernetes/in-cluster";
@@ -14,7 +15,6 @@ import { Journal } from "./journal";
 import { writeLauncher } from "./launching";
 import { isListening } from "./listening";
 import type { WorkstationOptions } from "./options";
-import { pause } from "./pause";
 import { Relay } from "./relay";
 import { Scanner } from "./scanning";
 import { type Answers, serve } from "./server";

@@ -12,6 +12,7 @@ import type {
   StorageV1Api,
   VersionApi,
 } from "@kubernetes/client-node";
+import { isKubeconfigContent } from "./kubeconfig-content";
 import { type Patience, retrying } from "./retrying";
 
 /** Where a namespace is and how it is reached. */
@@ -35,11 +36,6 @@ export interface Cluster {
   readonly storage: StorageV1Api;
   readonly authorization: AuthorizationV1Api;
   readonly version: VersionApi;
-}
-
-/** Whether a kubeconfig is given as its content. */
-export function isKubeconfigContent(kubeconfig: string): boolean {
-  return /\n|^\s*[{]|^\s*apiVersion\s*:/.test(kubeconfig);
 }
 
 /**
