@@ -62,9 +62,12 @@ export class Follower {
   /** Hears of a new start. */
   onStart: () => void = () => undefined;
   #provenStart: number;
+  /** What an earlier agent saw the end of. ComfyUI's container waits for this one, so that whatever ends later is news. */
+  readonly #endedBefore: number;
 
   constructor(private readonly context: Following) {
     this.url = `http://127.0.0.1:${context.spec.ports.comfyui}`;
+    this.#endedBefore = readExit(context.folders)?.start ?? 0;
     this.#provenStart = readMemory(context.folders).provenStart;
   }
 
@@ -113,10 +116,9 @@ export class Follower {
     const since = performance.now();
     while (!signal.aborted) {
       const run = readRun(folders);
-      const ended = readExit(folders)?.start ?? 0;
       if (run !== null && run.start > this.start) {
         // One that has ended is attended as well, so that it is told how.
-        if (run.start > ended || this.start > 0 || run.start >= mostStarts) return run;
+        if (run.start > this.#endedBefore || run.start >= mostStarts) return run;
       }
       const late = performance.now() - since >= startPatience;
       if (journal.phase !== "waiting" && !this.expected()) journal.enter("waiting");

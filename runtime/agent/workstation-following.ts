@@ -46,9 +46,12 @@ export class WorkstationFollower {
   /** Whether its end is wanted, so that it is no fault. */
   expected: () => boolean = () => false;
   #failures = 0;
+  /** What an earlier agent saw the end of. ComfyUI's container waits for this one, so that whatever ends later is news. */
+  readonly #endedBefore: number;
 
   constructor(private readonly context: WorkstationFollowing) {
     this.url = `http://127.0.0.1:${context.port}`;
+    this.#endedBefore = readExit(context.folders)?.start ?? 0;
   }
 
   /** Prompts that it has left, or null while it does not answer. */
@@ -90,9 +93,8 @@ export class WorkstationFollower {
     const since = performance.now();
     while (!signal.aborted) {
       const run = readRun(folders);
-      const ended = readExit(folders)?.start ?? 0;
-      // One that has ended is attended as well, so that it is told how; but for what an earlier agent saw.
-      if (run !== null && run.start > this.start && (run.start > ended || this.start > 0)) return run;
+      // One that has ended is attended as well, so that it is told how.
+      if (run !== null && run.start > Math.max(this.start, this.#endedBefore)) return run;
       const late = performance.now() - since >= startPatience;
       if (this.start === 0 && !this.expected()) {
         journal.enter("waiting", late ? "ComfyUI's container has not started it yet" : "ComfyUI may start");
