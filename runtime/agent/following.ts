@@ -20,7 +20,7 @@ import type { InstanceSpec } from "./instance-spec";
 import type { Journal } from "./journal";
 import { type Run, readExit, readPulse, readRun } from "./launching";
 import { readMemory, writeMemory } from "./memory";
-import { launcherInterval, startLog, untilExit } from "./starts";
+import { attend, launcherInterval, startLog } from "./starts";
 import { ConclusiveFault } from "./termination";
 
 /** How many starts may end before an instance that was never proven is given up. */
@@ -83,7 +83,9 @@ export class Follower {
       this.condemned = null;
       this.onStart();
       journal.enter("booting");
-      const exit = await this.#attend(run, signal);
+      const exit = await attend(run, this.context.folders, signal, (both, ended) =>
+        this.#proveAndWatch(run, both, ended),
+      );
       if (exit === null) return;
       const { proven: wasProven, condemned } = this;
       this.running = false;
@@ -126,21 +128,6 @@ export class Follower {
       await pause(launcherInterval, signal);
     }
     return null;
-  }
-
-  /** How the start ended; null when the signal came first. */
-  async #attend(run: Run, signal: AbortSignal): Promise<Exit | null> {
-    const over = new AbortController();
-    const exit = untilExit(run, this.context.folders, signal).finally(() => over.abort(new Error("ComfyUI has ended")));
-    // Whatever comes of it is awaited below.
-    exit.catch(() => undefined);
-    try {
-      await this.#proveAndWatch(run, AbortSignal.any([signal, over.signal]), over.signal);
-    } catch (error) {
-      if (error instanceof ConclusiveFault) throw error;
-      if (!signal.aborted && !over.signal.aborted) throw error;
-    }
-    return exit;
   }
 
   async #proveAndWatch(run: Run, signal: AbortSignal, ended: AbortSignal): Promise<void> {

@@ -14,7 +14,7 @@ import {
 import type { AgentFolders } from "./folders";
 import type { Journal } from "./journal";
 import { type Run, readExit, readRun } from "./launching";
-import { launcherInterval, startLog, untilExit } from "./starts";
+import { attend, launcherInterval, startLog } from "./starts";
 
 /** How many starts may fail in a row before it is called failed; the kubelet tries it again all the same. */
 const mostStarts = 3;
@@ -70,7 +70,7 @@ export class WorkstationFollower {
       this.booted = false;
       journal.enter("booting");
       const began = performance.now();
-      const exit = await this.#attend(run, signal);
+      const exit = await attend(run, this.context.folders, signal, (both) => this.#bootOrTell(both));
       if (exit === null) return;
       const wasBooted = this.booted;
       this.running = false;
@@ -104,21 +104,16 @@ export class WorkstationFollower {
     return null;
   }
 
-  /** How the start ended; null when the signal came first. */
-  async #attend(run: Run, signal: AbortSignal): Promise<Exit | null> {
-    const over = new AbortController();
-    const exit = untilExit(run, this.context.folders, signal).finally(() => over.abort(new Error("ComfyUI has ended")));
-    exit.catch(() => undefined);
+  /** A start that cannot be looked at goes on, and is waited for. */
+  async #bootOrTell(signal: AbortSignal): Promise<void> {
     try {
-      await this.#boot(AbortSignal.any([signal, over.signal]));
+      await this.#boot(signal);
     } catch (error) {
-      if (!signal.aborted && !over.signal.aborted) {
-        const reason = error instanceof Error ? error.message : String(error);
-        this.context.journal.evidence = this.#evidence({ phase: "booting", reason });
-        this.context.journal.enter("failed", reason);
-      }
+      if (signal.aborted) return;
+      const reason = error instanceof Error ? error.message : String(error);
+      this.context.journal.evidence = this.#evidence({ phase: "booting", reason });
+      this.context.journal.enter("failed", reason);
     }
-    return exit;
   }
 
   async #boot(signal: AbortSignal): Promise<void> {

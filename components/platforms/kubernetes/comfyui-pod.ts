@@ -2,7 +2,8 @@ import type { types } from "@pulumi/kubernetes";
 import type * as pulumi from "@pulumi/pulumi";
 import type { PodSettings } from "../../../runtime/deployment";
 import { modelsFolder, ports } from "../../../runtime/kubernetes/pod-places";
-import { podSecurity, programMounts, programVolumes, restricted, runProgram } from "./program";
+import { podSecurity, restricted } from "../../../runtime/kubernetes/pod-security";
+import { programMounts, programVolumes, runProgram } from "./program";
 
 /** Where the kubelet mounts a service account's token by itself. */
 const tokenFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
