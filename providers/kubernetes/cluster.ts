@@ -36,12 +36,6 @@ export function clusterOf(address: Omit<ServiceAddress, "service">): Promise<Clu
   return connectCluster(address);
 }
 
-/** Where pods listen: each has an address of its own, so that there is nothing to choose. */
-export const ports = { comfyui: 8188, agent: 8199 } as const;
-
-/** Where a claim with models is mounted. */
-export const modelsFolder = "/comfyui/models";
-
 export const workstationShape = { ...clusterShape, workstation: z.string() };
 
 /** What of a workstation's inputs tells where it is: its change makes another one. */

@@ -16,6 +16,7 @@ import {
   recordRemoval,
   type ServiceRecords,
 } from "../../runtime/kubernetes";
+import { modelsFolder, ports } from "../../runtime/kubernetes/pod-places";
 import { argumentsSchema, environmentVariablesSchema, ownerSchema } from "../declarations/common";
 import { healthSchema, workflowSchema } from "../declarations/online-service";
 import { bytesOf, podSchema, podSettings } from "../declarations/pod";
@@ -23,7 +24,7 @@ import { type ScalingDeclaration, scalingSchema } from "../declarations/scaling"
 import { storeAccessSchema, storeSettings } from "../declarations/store";
 import { checkRelease } from "../release-check";
 import { type ResourceDefinition, unchanged } from "../resource";
-import { clusterServiceShape, modelsFolder, placeInputs, ports, recordsOf } from "./cluster";
+import { clusterServiceShape, placeInputs, recordsOf } from "./cluster";
 
 const schema = z.object({
   ...clusterServiceShape,
@@ -168,6 +169,6 @@ function instanceOf(service: string, release: string, drainDeadline: number, spe
   const storage = pod === undefined ? {} : { storage: bytesOf(pod.storage) };
   return {
     ...{ service, release, snapshot, store: store ?? {}, models, ...storage },
-    ...{ arguments: args, health, drainDeadline, ports },
+    ...{ arguments: args, health, drainDeadline, ports: { comfyui: ports.comfyui, agent: ports.agent } },
   };
 }

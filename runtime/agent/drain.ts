@@ -1,5 +1,5 @@
+import { pause } from "../bell";
 import { formatDuration } from "../format";
-import { pause } from "./pause";
 
 /** Milliseconds between two looks at the queue. */
 const interval = 250;

@@ -1,18 +1,10 @@
 import { existsSync, lstatSync, mkdirSync, readdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { formatDuration } from "../format";
 import { incompleteReference, readHead, restore } from "../snapshot";
 import type { AgentFolders } from "./folders";
 import type { Journal } from "./journal";
-import { pause } from "./pause";
-import { HopelessRestoreError, outlookOf, reasonOf, requireArchitecture } from "./restoring";
+import { attemptsOfRequests, HopelessRestoreError, requireArchitecture, tryUntilRestored } from "./restoring";
 import type { FillSource, WorkstationSpec } from "./workstation-spec";
-
-/** Milliseconds before the second attempt; each further pause is twice as long, up to the longest. */
-const firstPause = 1_000;
-const longestPause = 60_000;
-/** Attempts after which an error that is not known to pass is taken as one that does not. */
-const mostAttempts = 5;
 
 /** What a claim may hold that is no environment: of its file system, and of this agent. */
 const notOurs = new Set(["lost+found", ".comfyui"]);
@@ -31,41 +23,25 @@ export async function fillOnce(
   signal: AbortSignal,
 ): Promise<void> {
   if (!isToBeFilled(root, source.reference)) return;
-  for (let attempt = 1; ; attempt++) {
-    try {
-      journal.enter("restoring", "looking at the snapshot");
-      const settings = { ...source.store, retries: { attempts: 6 } };
-      const head = await readHead(source.reference, settings);
-      requireArchitecture(head);
-      if (JSON.stringify(Object.entries(head.layout).sort()) !== JSON.stringify(Object.entries(layout).sort())) {
-        throw new HopelessRestoreError(
-          `the snapshot's layout is ${JSON.stringify(head.layout)}, and the environment is declared with ${JSON.stringify(layout)}: declare that of the snapshot`,
-        );
-      }
-      const { remarks } = await restore({
-        ...{ reference: source.reference, settings, target: root, inPlace: true },
-        // The interpreter is in ComfyUI's image, not in the agent's.
-        usedElsewhere: true,
-        progress: (message) => journal.enter("restoring", message),
-        signal,
-      });
-      for (const remark of remarks) journal.say(remark);
-      journal.say(`the claim was filled from ${source.reference}`);
-      return;
-    } catch (error) {
-      signal.throwIfAborted();
-      const outlook = outlookOf(error);
-      if (outlook === "hopeless" || (outlook === "doubtful" && attempt >= mostAttempts)) {
-        throw new HopelessRestoreError(reasonOf(error), { cause: error });
-      }
-      const milliseconds = Math.min(longestPause, firstPause * 2 ** Math.min(attempt - 1, 10));
-      const text = `attempt ${attempt} failed, the next one is in ${formatDuration(milliseconds)}: ${reasonOf(error)}`;
-      journal.enter("restoring", text);
-      journal.say(text);
-      await pause(milliseconds, signal);
-      signal.throwIfAborted();
+  await tryUntilRestored(journal, signal, async () => {
+    const settings = { ...source.store, retries: { attempts: attemptsOfRequests } };
+    const head = await readHead(source.reference, settings);
+    requireArchitecture(head);
+    if (JSON.stringify(Object.entries(head.layout).sort()) !== JSON.stringify(Object.entries(layout).sort())) {
+      throw new HopelessRestoreError(
+        `the snapshot's layout is ${JSON.stringify(head.layout)}, and the environment is declared with ${JSON.stringify(layout)}: declare that of the snapshot`,
+      );
     }
-  }
+    const { remarks } = await restore({
+      ...{ reference: source.reference, settings, target: root, inPlace: true },
+      // The interpreter is in ComfyUI's image, not in the agent's.
+      usedElsewhere: true,
+      progress: (message) => journal.enter("restoring", message),
+      signal,
+    });
+    for (const remark of remarks) journal.say(remark);
+    journal.say(`the claim was filled from ${source.reference}`);
+  });
 }
 
 function isToBeFilled(root: string, reference: string): boolean {

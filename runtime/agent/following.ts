@@ -1,3 +1,4 @@
+import { pause } from "../bell";
 import { formatDuration } from "../format";
 import { ComfyUI, prove } from "../health";
 import {
@@ -19,8 +20,7 @@ import type { InstanceSpec } from "./instance-spec";
 import type { Journal } from "./journal";
 import { type Run, readExit, readPulse, readRun } from "./launching";
 import { readMemory, writeMemory } from "./memory";
-import { pause } from "./pause";
-import { launcherInterval, startLog, untilExit } from "./starts";
+import { attend, launcherInterval, startLog } from "./starts";
 import { ConclusiveFault } from "./termination";
 
 /** How many starts may end before an instance that was never proven is given up. */
@@ -62,9 +62,12 @@ export class Follower {
   /** Hears of a new start. */
   onStart: () => void = () => undefined;
   #provenStart: number;
+  /** What an earlier agent saw the end of. ComfyUI's container waits for this one, so that whatever ends later is news. */
+  readonly #endedBefore: number;
 
   constructor(private readonly context: Following) {
     this.url = `http://127.0.0.1:${context.spec.ports.comfyui}`;
+    this.#endedBefore = readExit(context.folders)?.start ?? 0;
     this.#provenStart = readMemory(context.folders).provenStart;
   }
 
@@ -80,7 +83,9 @@ export class Follower {
       this.condemned = null;
       this.onStart();
       journal.enter("booting");
-      const exit = await this.#attend(run, signal);
+      const exit = await attend(run, this.context.folders, signal, (both, ended) =>
+        this.#proveAndWatch(run, both, ended),
+      );
       if (exit === null) return;
       const { proven: wasProven, condemned } = this;
       this.running = false;
@@ -113,10 +118,9 @@ export class Follower {
     const since = performance.now();
     while (!signal.aborted) {
       const run = readRun(folders);
-      const ended = readExit(folders)?.start ?? 0;
       if (run !== null && run.start > this.start) {
         // One that has ended is attended as well, so that it is told how.
-        if (run.start > ended || this.start > 0 || run.start >= mostStarts) return run;
+        if (run.start > this.#endedBefore || run.start >= mostStarts) return run;
       }
       const late = performance.now() - since >= startPatience;
       if (journal.phase !== "waiting" && !this.expected()) journal.enter("waiting");
@@ -124,21 +128,6 @@ export class Follower {
       await pause(launcherInterval, signal);
     }
     return null;
-  }
-
-  /** How the start ended; null when the signal came first. */
-  async #attend(run: Run, signal: AbortSignal): Promise<Exit | null> {
-    const over = new AbortController();
-    const exit = untilExit(run, this.context.folders, signal).finally(() => over.abort(new Error("ComfyUI has ended")));
-    // Whatever comes of it is awaited below.
-    exit.catch(() => undefined);
-    try {
-      await this.#proveAndWatch(run, AbortSignal.any([signal, over.signal]), over.signal);
-    } catch (error) {
-      if (error instanceof ConclusiveFault) throw error;
-      if (!signal.aborted && !over.signal.aborted) throw error;
-    }
-    return exit;
   }
 
   async #proveAndWatch(run: Run, signal: AbortSignal, ended: AbortSignal): Promise<void> {

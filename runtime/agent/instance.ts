@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { networkInterfaces } from "node:os";
+import { pause } from "../bell";
 import type { Evidence, Phase } from "../instance";
 import { Drain } from "./drain";
 import { evidenceOf } from "./fault-evidence";
@@ -10,11 +11,11 @@ import { Journal } from "./journal";
 import { writeLauncher } from "./launching";
 import { isListening } from "./listening";
 import type { InstanceOptions } from "./options";
-import { pause } from "./pause";
 import { interpreterOutside, restoreOnce } from "./restoring";
 import { type Answers, serve } from "./server";
 import type { AgentStatus } from "./status";
 import { ConclusiveFault, faultExitCode, noteFault, readFault } from "./termination";
+import { readTold, refuseTold, untilToldToEnd } from "./told";
 
 /** Milliseconds without a word of any gateway after which an empty queue alone makes an instance drained. */
 const usualUnheard = 30_000;
@@ -27,23 +28,11 @@ const graceBeyondDrain = 30_000;
 export async function runInstance(options: InstanceOptions): Promise<number> {
   let spec: InstanceSpec;
   try {
-    spec = readSpec(options.instance);
+    spec = readTold(options.instance, instanceSpecSchema);
   } catch (error) {
-    const { message } = error as Error;
-    const journal = new Journal(options.pod);
-    journal.enter("failed", message);
-    noteFault({ instance: options.pod, phase: "waiting", reason: message, logTail: [] }, options, journal);
-    return faultExitCode;
+    return refuseTold(error, options);
   }
   return new InstanceAgent(options, spec).run();
-}
-
-/** What the agent is told. Throws with all that is wrong with it. */
-function readSpec(path: string): InstanceSpec {
-  const parsed = instanceSpecSchema.safeParse(JSON.parse(readFileSync(path, "utf8")));
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(({ path: at, message }) => `${at.join(".") || "it"}: ${message}`);
-  throw new Error(`${path} is not what this agent is told by: ${problems.join("; ")}`);
 }
 
 class InstanceAgent {
@@ -150,9 +139,7 @@ class InstanceAgent {
   }
 
   async #untilStopped(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      for (const name of ["SIGTERM", "SIGINT"] as const) process.on(name, () => resolve());
-    });
+    await untilToldToEnd();
     this.#stopping = true;
     this.#journal.say("told to end");
   }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { pluginRecordsSchema, summarySchema } from "../deployment/workstation";
 import type { Layout, PluginRecord } from "../environment";
 import { layoutSchema, storeSchema } from "../instance";
 import type { EnvironmentSummary, ModelsMode } from "../snapshot";
@@ -40,28 +41,11 @@ export interface PackLine {
   readonly message: string;
 }
 
-const texts = z.record(z.string(), z.string());
-
 export const packSpecSchema: z.ZodType<PackSpec> = z.object({
   environment: z.object({ root: z.string().regex(/^\//, "is not an absolute path"), layout: layoutSchema }),
   models: z.enum(["referenced", "locked", "included"]),
   store: z.string().regex(/^(\/|s3:\/\/)/, "is neither s3://bucket/prefix nor an absolute path"),
   settings: storeSchema,
-  plugins: z.array(
-    z.object({
-      name: z.string(),
-      contentHash: z.string().nullable(),
-      state: z.enum(["loaded", "failed"]),
-      classes: z.array(z.string()),
-    }),
-  ),
-  promised: z.object({
-    id: z.string(),
-    plugins: texts,
-    distributions: texts,
-    python: z.string(),
-    comfyui: z.string(),
-    files: z.number(),
-    bytes: z.number(),
-  }),
+  plugins: pluginRecordsSchema,
+  promised: summarySchema,
 });

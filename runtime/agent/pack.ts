@@ -1,11 +1,12 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { describeUnexpected, type PackedSnapshot, pack, UnexpectedContentError } from "../snapshot";
 import type { PackOptions } from "./options";
 import { packExits } from "./pack-exits";
-import type { NotPackedMessage, PackedMessage, PackLine, PackSpec } from "./pack-spec";
+import type { NotPackedMessage, PackedMessage, PackLine } from "./pack-spec";
 import { packSpecSchema } from "./pack-spec";
 import { outlookOf } from "./restoring";
+import { readTold } from "./told";
 
 /** Bytes that Kubernetes keeps of a container's termination message. */
 const longestMessage = 4096;
@@ -33,7 +34,7 @@ export async function runPack(options: PackOptions): Promise<number> {
 }
 
 async function packAsTold({ spec: path, index }: PackOptions, signal: AbortSignal): Promise<PackedSnapshot> {
-  const { environment, models, store, settings, plugins, promised } = readSpec(path);
+  const { environment, models, store, settings, plugins, promised } = readTold(path, packSpecSchema);
   mkdirSync(dirname(index), { recursive: true });
   say(`packing ${environment.root} into ${store}`);
   try {
@@ -48,13 +49,6 @@ async function packAsTold({ spec: path, index }: PackOptions, signal: AbortSigna
     if (!(error instanceof UnexpectedContentError)) throw error;
     throw new Error(describeUnexpected(promised, error.found), { cause: error });
   }
-}
-
-function readSpec(path: string): PackSpec {
-  const parsed = packSpecSchema.safeParse(JSON.parse(readFileSync(path, "utf8")));
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(({ path: at, message }) => `${at.join(".") || "it"}: ${message}`);
-  throw new Error(`${path} is not what this agent is told by: ${problems.join("; ")}`);
 }
 
 function say(message: string): void {

@@ -1,5 +1,6 @@
 import { existsSync, lstatSync, readlinkSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { pause } from "../bell";
 import { formatDuration, formatSize } from "../format";
 import { isFullDisk } from "../full-disk";
 import { demandModels, linkModels, MissingModelsError, type RestoredInstance, restoredSchema } from "../instance";
@@ -8,7 +9,6 @@ import { S3Error } from "../store";
 import { type AgentFolders, launcherFiles } from "./folders";
 import type { InstanceSpec } from "./instance-spec";
 import type { Journal } from "./journal";
-import { pause } from "./pause";
 import { readShared, writeShared } from "./shared-files";
 
 /** Milliseconds before the second attempt; each further pause is twice as long, up to the longest. */
@@ -18,7 +18,7 @@ const longestPause = 60_000;
 const mostAttempts = 5;
 
 /** Attempts of one request to a bucket, some seconds together: less than usual, since the restore itself is tried again and says so. */
-const attemptsOfRequests = 6;
+export const attemptsOfRequests = 6;
 
 /** A snapshot that cannot be restored here, however often it is tried. */
 export class HopelessRestoreError extends Error {
@@ -42,12 +42,26 @@ export async function restoreOnce(
     await provideModels(spec, known);
     return known;
   }
+  return tryUntilRestored(journal, signal, async () => {
+    const restored = await attemptRestore(spec, folders, journal, signal);
+    for (const remark of restored.remarks) journal.say(remark);
+    return restored;
+  });
+}
+
+/**
+ * Tries again, with growing pauses and for ever, what may go better the next time.
+ * @throws {HopelessRestoreError} where it will not
+ */
+export async function tryUntilRestored<T>(
+  journal: Journal,
+  signal: AbortSignal,
+  restoreIt: () => Promise<T>,
+): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       journal.enter("restoring", "looking at the snapshot");
-      const restored = await attemptRestore(spec, folders, journal, signal);
-      for (const remark of restored.remarks) journal.say(remark);
-      return restored;
+      return await restoreIt();
     } catch (error) {
       signal.throwIfAborted();
       const outlook = outlookOf(error);

@@ -1,8 +1,8 @@
+import { pause } from "../bell";
 import { idleStoppedAnnotation } from "../deployment/workstation";
 import { ApiError, KubernetesApi } from "../kubernetes/api";
 import type { InClusterAccess } from "../kubernetes/in-cluster";
 import { annotationsFor, labelsOf, workstationNames } from "../kubernetes/names";
-import { pause } from "./pause";
 
 /** Milliseconds between two writes: what comes meanwhile is in the next one. */
 const interval = 1_000;

@@ -1,3 +1,4 @@
+import { pause } from "../bell";
 import type { PluginRecord } from "../environment";
 import { ComfyUI } from "../health";
 import {
@@ -13,8 +14,7 @@ import {
 import type { AgentFolders } from "./folders";
 import type { Journal } from "./journal";
 import { type Run, readExit, readRun } from "./launching";
-import { pause } from "./pause";
-import { launcherInterval, startLog, untilExit } from "./starts";
+import { attend, launcherInterval, startLog } from "./starts";
 
 /** How many starts may fail in a row before it is called failed; the kubelet tries it again all the same. */
 const mostStarts = 3;
@@ -46,9 +46,12 @@ export class WorkstationFollower {
   /** Whether its end is wanted, so that it is no fault. */
   expected: () => boolean = () => false;
   #failures = 0;
+  /** What an earlier agent saw the end of. ComfyUI's container waits for this one, so that whatever ends later is news. */
+  readonly #endedBefore: number;
 
   constructor(private readonly context: WorkstationFollowing) {
     this.url = `http://127.0.0.1:${context.port}`;
+    this.#endedBefore = readExit(context.folders)?.start ?? 0;
   }
 
   /** Prompts that it has left, or null while it does not answer. */
@@ -67,7 +70,7 @@ export class WorkstationFollower {
       this.booted = false;
       journal.enter("booting");
       const began = performance.now();
-      const exit = await this.#attend(run, signal);
+      const exit = await attend(run, this.context.folders, signal, (both) => this.#bootOrTell(both));
       if (exit === null) return;
       const wasBooted = this.booted;
       this.running = false;
@@ -90,9 +93,8 @@ export class WorkstationFollower {
     const since = performance.now();
     while (!signal.aborted) {
       const run = readRun(folders);
-      const ended = readExit(folders)?.start ?? 0;
-      // One that has ended is attended as well, so that it is told how; but for what an earlier agent saw.
-      if (run !== null && run.start > this.start && (run.start > ended || this.start > 0)) return run;
+      // One that has ended is attended as well, so that it is told how.
+      if (run !== null && run.start > Math.max(this.start, this.#endedBefore)) return run;
       const late = performance.now() - since >= startPatience;
       if (this.start === 0 && !this.expected()) {
         journal.enter("waiting", late ? "ComfyUI's container has not started it yet" : "ComfyUI may start");
@@ -102,21 +104,16 @@ export class WorkstationFollower {
     return null;
   }
 
-  /** How the start ended; null when the signal came first. */
-  async #attend(run: Run, signal: AbortSignal): Promise<Exit | null> {
-    const over = new AbortController();
-    const exit = untilExit(run, this.context.folders, signal).finally(() => over.abort(new Error("ComfyUI has ended")));
-    exit.catch(() => undefined);
+  /** A start that cannot be looked at goes on, and is waited for. */
+  async #bootOrTell(signal: AbortSignal): Promise<void> {
     try {
-      await this.#boot(AbortSignal.any([signal, over.signal]));
+      await this.#boot(signal);
     } catch (error) {
-      if (!signal.aborted && !over.signal.aborted) {
-        const reason = error instanceof Error ? error.message : String(error);
-        this.context.journal.evidence = this.#evidence({ phase: "booting", reason });
-        this.context.journal.enter("failed", reason);
-      }
+      if (signal.aborted) return;
+      const reason = error instanceof Error ? error.message : String(error);
+      this.context.journal.evidence = this.#evidence({ phase: "booting", reason });
+      this.context.journal.enter("failed", reason);
     }
-    return exit;
   }
 
   async #boot(signal: AbortSignal): Promise<void> {

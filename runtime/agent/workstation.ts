@@ -1,6 +1,6 @@
-import { existsSync, lstatSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
-import type { z } from "zod";
+import { pause } from "../bell";
 import { type WorkstationPhase, type WorkstationStatus, workstationKeys } from "../deployment/workstation";
 import type { Evidence, Phase } from "../instance";
 import { inClusterAccess } from "../kubernetes/in-cluster";
@@ -14,12 +14,12 @@ import { Journal } from "./journal";
 import { writeLauncher } from "./launching";
 import { isListening } from "./listening";
 import type { WorkstationOptions } from "./options";
-import { pause } from "./pause";
 import { Relay } from "./relay";
 import { Scanner } from "./scanning";
 import { type Answers, serve } from "./server";
 import { Telling } from "./telling";
 import { ConclusiveFault, faultExitCode, noteFault, readFault } from "./termination";
+import { readTold, refuseTold, untilToldToEnd } from "./told";
 import { WorkstationFollower } from "./workstation-following";
 import { type FillSource, fillSourceSchema, type WorkstationSpec, workstationSpecSchema } from "./workstation-spec";
 
@@ -43,21 +43,9 @@ export async function runWorkstation(options: WorkstationOptions): Promise<numbe
     spec = readTold(options.workstation, workstationSpecSchema);
     source = existsSync(options.from) ? readTold(options.from, fillSourceSchema) : null;
   } catch (error) {
-    const { message } = error as Error;
-    const journal = new Journal(options.pod);
-    journal.enter("failed", message);
-    noteFault({ instance: options.pod, phase: "waiting", reason: message, logTail: [] }, options, journal);
-    return faultExitCode;
+    return refuseTold(error, options);
   }
   return new WorkstationAgent(options, spec, source).run();
-}
-
-/** What the agent is told. Throws with all that is wrong with it. */
-function readTold<T>(path: string, form: z.ZodType<T>): T {
-  const parsed = form.safeParse(JSON.parse(readFileSync(path, "utf8")));
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(({ path: at, message }) => `${at.join(".") || "it"}: ${message}`);
-  throw new Error(`${path} is not what this agent is told by: ${problems.join("; ")}`);
 }
 
 class WorkstationAgent {
@@ -243,9 +231,7 @@ class WorkstationAgent {
   }
 
   async #untilStopped(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      for (const name of ["SIGTERM", "SIGINT"] as const) process.on(name, () => resolve());
-    });
+    await untilToldToEnd();
     this.#stopping = true;
     this.#journal.say("told to end");
   }

@@ -63,32 +63,34 @@ export interface WorkstationStatus {
 
 const texts = z.record(z.string(), z.string());
 
+export const summarySchema = z.object({
+  id: z.string(),
+  plugins: texts,
+  distributions: texts,
+  python: z.string(),
+  comfyui: z.string(),
+  files: z.number(),
+  bytes: z.number(),
+}) satisfies z.ZodType<EnvironmentSummary>;
+
+export const pluginRecordsSchema = z.array(
+  z.object({
+    name: z.string(),
+    contentHash: z.string().nullable(),
+    state: z.enum(["loaded", "failed"]),
+    classes: z.array(z.string()),
+  }),
+) satisfies z.ZodType<readonly PluginRecord[]>;
+
 const fingerprintSchema = z.object({
   protocol: z.literal(1),
   at: z.string(),
   pod: z.string(),
   models: z.literal("referenced"),
   layout: layoutSchema,
-  summary: z.object({
-    id: z.string(),
-    plugins: texts,
-    distributions: texts,
-    python: z.string(),
-    comfyui: z.string(),
-    files: z.number(),
-    bytes: z.number(),
-  }),
+  summary: summarySchema,
   pluginHashes: texts,
-  plugins: z
-    .array(
-      z.object({
-        name: z.string(),
-        contentHash: z.string().nullable(),
-        state: z.enum(["loaded", "failed"]),
-        classes: z.array(z.string()),
-      }),
-    )
-    .nullable(),
+  plugins: pluginRecordsSchema.nullable(),
   remarks: z.array(z.string()),
   running: z.boolean(),
   scanning: z.boolean(),

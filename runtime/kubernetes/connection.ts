@@ -16,6 +16,7 @@ import type {
   StorageV1Api,
   VersionApi,
 } from "@kubernetes/client-node";
+import { isKubeconfigContent } from "./kubeconfig-content";
 import { type Patience, retrying } from "./retrying";
 
 /** Milliseconds that a call gets. A server that is away for longer is asked again, or said to be away. */
@@ -52,11 +53,6 @@ export interface Cluster {
 /** A kubeconfig without the context that is asked for. */
 export class ContextError extends Error {
   override readonly name = "ContextError";
-}
-
-/** Whether a kubeconfig is given as its content. */
-export function isKubeconfigContent(kubeconfig: string): boolean {
-  return /\n|^\s*[{]|^\s*apiVersion\s*:/.test(kubeconfig);
 }
 
 /**

@@ -133,10 +133,9 @@ async function untilDrained(
 }
 
 /** What an instance still has to do, or null when nothing of it is needed. One that the gateway never knew has nothing of it. */
-function workOf({ metadata, status }: V1Pod, known: GatewayInstanceStatus | undefined): string | null {
+function workOf({ status }: V1Pod, known: GatewayInstanceStatus | undefined): string | null {
   if (status?.phase === "Failed" || status?.phase === "Succeeded") return null;
   if (known === undefined || known.drained) return null;
-  if (metadata?.deletionTimestamp !== undefined && known.queueRemaining === null) return "it does not answer";
   if (known.queueRemaining === null) return "it does not answer";
   if (known.queueRemaining > 0)
     return `${known.queueRemaining} ${known.queueRemaining === 1 ? "prompt" : "prompts"} left`;

@@ -2,11 +2,12 @@ export { removeAutoscaler } from "./autoscaler";
 export { type ClaimContent, claimContent, settledClaimContent } from "./claim-content";
 export { claimUse, soleHolder, workstationOf } from "./claim-use";
 export { ConflictError } from "./config-map-value";
-export { type Cluster, type ClusterAddress, clusterName, connectCluster, isKubeconfigContent } from "./connection";
+export { type Cluster, type ClusterAddress, clusterName, connectCluster } from "./connection";
 export { deploymentOf, scale } from "./deployments";
 export { DrainRefusedError, drainRelease } from "./draining";
 export { orNull, reasonOf, statusOf } from "./failure";
 export { GatewayStatusWatch } from "./gateway-status";
+export { isKubeconfigContent } from "./kubeconfig-content";
 export {
   type LabelledKind,
   type LabelledObject,

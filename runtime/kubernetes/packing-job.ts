@@ -3,6 +3,7 @@ import type { V1Affinity, V1Job, V1PodSpec } from "@kubernetes/client-node";
 import { type Owner, ownerName, type PodSettings } from "../deployment";
 import { annotationsOf, labelsOf, snapshotLabel } from "./names";
 import { containers } from "./pod-phase";
+import { podSecurity, restricted } from "./pod-security";
 import { programHash } from "./program";
 import { programCommand, programPlaces } from "./program-places";
 
@@ -123,14 +124,7 @@ function packerPod(job: PackingJob, run: string, node: string | null): V1PodSpec
         tolerationSeconds: unreachableSeconds,
       })),
     ],
-    securityContext: {
-      runAsNonRoot: true,
-      runAsUser: user,
-      runAsGroup: user,
-      fsGroup: user,
-      fsGroupChangePolicy: "OnRootMismatch",
-      seccompProfile: { type: "RuntimeDefault" },
-    },
+    securityContext: podSecurity(user),
     containers: [
       {
         name: containers.agent,
@@ -138,11 +132,7 @@ function packerPod(job: PackingJob, run: string, node: string | null): V1PodSpec
         command: programCommand("agent.js", ["pack"]),
         ...(storeCredentials === null ? {} : { envFrom: [{ secretRef: { name: storeCredentials } }] }),
         resources: { requests: { ...resources.requests }, limits: { ...resources.limits } },
-        securityContext: {
-          allowPrivilegeEscalation: false,
-          capabilities: { drop: ["ALL"] },
-          readOnlyRootFilesystem: true,
-        },
+        securityContext: { ...restricted, readOnlyRootFilesystem: true },
         volumeMounts: [
           { name: "program", mountPath: programPlaces.folder, readOnly: true },
           { name: "run", mountPath: programPlaces.unpacked },

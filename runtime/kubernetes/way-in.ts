@@ -3,6 +3,7 @@ import type { Cluster } from "./connection";
 import { orNull } from "./failure";
 import { labelsOf, objectNames, selectorOf, workstationNames } from "./names";
 import { isReady } from "./pod-phase";
+import { ports } from "./pod-places";
 
 /** What a person can be led to, and by which pods. */
 export interface WayIn {
@@ -13,9 +14,6 @@ export interface WayIn {
   readonly port: number;
 }
 
-/** Port of a gateway's pods, and of the way into a workstation's. */
-const ports = { service: 8188, workstation: 8190 } as const;
-
 /** What of this name there is: services first. */
 export async function waysIn({ core, namespace }: Cluster, name: string): Promise<readonly WayIn[]> {
   const exists = async (configMap: string) =>
@@ -25,9 +23,9 @@ export async function waysIn({ core, namespace }: Cluster, name: string): Promis
     exists(workstationNames(name).record),
   ]);
   return [
-    ...(service ? [{ kind: "service" as const, name, labels: labelsOf(name, "gateway"), port: ports.service }] : []),
+    ...(service ? [{ kind: "service" as const, name, labels: labelsOf(name, "gateway"), port: ports.gateway }] : []),
     ...(workstation
-      ? [{ kind: "workstation" as const, name, labels: labelsOf(name, "workstation"), port: ports.workstation }]
+      ? [{ kind: "workstation" as const, name, labels: labelsOf(name, "workstation"), port: ports.relay }]
       : []),
   ];
 }

@@ -3,29 +3,12 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ClusterServices } from "../support/cluster-service";
-import { paint, paintedBy, painter } from "../support/engine-plugins";
+import { failingNode, paint, paintedBy, painter } from "../support/engine-plugins";
 import { quickHealth } from "../support/pulumi-project";
 import type { Run } from "../support/run-program";
 import { brokenPlugin } from "../support/stand-in-plugins";
 import { startTraffic, type Traffic } from "../support/traffic";
 
-const failingNode = `
-class Fails:
-    CATEGORY = "test"
-    FUNCTION = "run"
-    RETURN_TYPES = ()
-    OUTPUT_NODE = True
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": {}}
-
-    def run(self):
-        raise RuntimeError("no paint left")
-
-
-NODE_CLASS_MAPPINGS = {"Fails": Fails}
-`;
 /** Writes more than a pod may, once it runs. */
 const greedyPlugin = `
 import os

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { finished, submit } from "../support/comfyui-client";
-import { paint, paintedBy, painter } from "../support/engine-plugins";
+import { failingNode, paint, paintedBy, painter } from "../support/engine-plugins";
 import { PulumiProject, quickHealth } from "../support/pulumi-project";
 import { brokenPlugin } from "../support/stand-in-plugins";
 
@@ -17,23 +17,6 @@ def crash():
 
 threading.Thread(target=crash, daemon=True).start()
 NODE_CLASS_MAPPINGS = {}
-`;
-const failingNode = `
-class Fails:
-    CATEGORY = "test"
-    FUNCTION = "run"
-    RETURN_TYPES = ()
-    OUTPUT_NODE = True
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": {}}
-
-    def run(self):
-        raise RuntimeError("no paint left")
-
-
-NODE_CLASS_MAPPINGS = {"Fails": Fails}
 `;
 const smoke = { "1": { class_type: "Paint", inputs: { seconds: 0, nonce: "smoke" } } };
 

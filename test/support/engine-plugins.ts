@@ -58,3 +58,22 @@ export function paintUntil(file: string): unknown {
 export function paintedBy(outputs: unknown): string | undefined {
   return (outputs as Record<string, { version?: string[] }>)["1"]?.version?.[0];
 }
+
+/** A plugin whose node `Fails` does. */
+export const failingNode = `
+class Fails:
+    CATEGORY = "test"
+    FUNCTION = "run"
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        raise RuntimeError("no paint left")
+
+
+NODE_CLASS_MAPPINGS = {"Fails": Fails}
+`;

@@ -107,7 +107,7 @@ export class GatewayCluster {
   async leader(): Promise<ClusterGateway> {
     const holder = await waitFor({
       what: "a gateway to lead",
-      deadline: 30_000,
+      deadline: 120_000,
       look: async () => (await this.holder()) || undefined,
       seen: () => this.gateways.map(({ name, program }) => `${name}: ${program.output.slice(-600)}`).join("\n"),
     });
@@ -142,7 +142,11 @@ export class GatewayCluster {
     }
   }
 
-  async statusSays(what: string, matches: (status: ClusterGatewayStatus) => boolean, deadline = 30_000): Promise<void> {
+  async statusSays(
+    what: string,
+    matches: (status: ClusterGatewayStatus) => boolean,
+    deadline = 120_000,
+  ): Promise<void> {
     let seen = "";
     await waitFor({
       what: `the status to say ${what}`,
@@ -411,7 +415,7 @@ export class ClusterGateway {
   async ready(): Promise<void> {
     await waitFor({
       what: `${this.name} to be ready`,
-      deadline: 40_000,
+      deadline: 120_000,
       interval: 50,
       look: async () => ((await this.isReady()) ? true : undefined),
       seen: () => this.program.output.slice(-2_000),
@@ -453,7 +457,7 @@ export class ClusterGateway {
   async result(id: string): Promise<HistoryRecord> {
     return waitFor({
       what: `the result of ${id}`,
-      deadline: 20_000,
+      deadline: 120_000,
       interval: 20,
       look: async () => (await this.json(`/history/${id}`))[id] as HistoryRecord | undefined,
       seen: () => this.program.output.slice(-1_000),

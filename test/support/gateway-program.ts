@@ -52,9 +52,13 @@ export class GatewayProgram {
   async listening(): Promise<string> {
     return waitFor({
       what: "the gateway to listen",
-      deadline: 20_000,
+      deadline: 120_000,
       interval: 5,
-      look: () => /listening on (\S+)/.exec(this.output)?.[1],
+      look: () => {
+        const [, url] = /listening on (\S+)/.exec(this.output) ?? [];
+        if (url === undefined && this.child.exitCode !== null) throw new Error(`it ended: ${this.output}`);
+        return url;
+      },
       seen: () => this.output,
     });
   }

@@ -1,10 +1,9 @@
 import type { types } from "@pulumi/kubernetes";
 import type * as pulumi from "@pulumi/pulumi";
 import type { PodSettings } from "../../../runtime/deployment";
-import { podSecurity, programMounts, programVolumes, restricted, runProgram } from "./program";
-
-/** Where pods listen: as `providers/kubernetes/cluster.ts` tells the agent. `relay` is a workstation's way in. */
-export const ports = { comfyui: 8188, agent: 8199, relay: 8190 } as const;
+import { modelsFolder, ports } from "../../../runtime/kubernetes/pod-places";
+import { podSecurity, restricted } from "../../../runtime/kubernetes/pod-security";
+import { programMounts, programVolumes, runProgram } from "./program";
 
 /** Where the kubelet mounts a service account's token by itself. */
 const tokenFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -51,7 +50,7 @@ export function comfyuiPod(declaration: ComfyUIPod) {
     { name: "launcher", mountPath: "/comfyui/launcher" },
     ...(models === null
       ? []
-      : [{ name: "models", mountPath: "/comfyui/models", subPath: models.folder, readOnly: modelsReadOnly }]),
+      : [{ name: "models", mountPath: modelsFolder, subPath: models.folder, readOnly: modelsReadOnly }]),
   ];
   return {
     automountServiceAccountToken: false,

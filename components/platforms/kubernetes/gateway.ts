@@ -1,15 +1,16 @@
 import type * as pulumi from "@pulumi/pulumi";
 import { labelsOf, objectNames } from "../../../runtime/kubernetes/names";
+import { ports } from "../../../runtime/kubernetes/pod-places";
+import { podSecurity, restricted } from "../../../runtime/kubernetes/pod-security";
 import { durationSchema, sizeSchema } from "../../../runtime/units";
 import { apiKeyHashes } from "../../api-keys";
 import type { GatewayArgs } from "../../online-service-args";
 import { sdk } from "../../sdk";
 import { metadata, plugin } from "./metadata";
-import { podSecurity, programMounts, programVolumes, restricted, runProgram } from "./program";
+import { programMounts, programVolumes, runProgram } from "./program";
 import { k8s } from "./sdk";
 
-/** Port of the gateway's pods. */
-const podPort = 8188;
+const podPort = ports.gateway;
 /** User of the gateway's pods. */
 const user = 1000;
 /** Seconds that a gateway gets to hand over and to finish what is under way. */

@@ -1,6 +1,6 @@
 import type * as pulumi from "@pulumi/pulumi";
 import { labelsOf, objectNames, workstationNames } from "../../../runtime/kubernetes/names";
-import { ports } from "./comfyui-pod";
+import { ports } from "../../../runtime/kubernetes/pod-places";
 import { metadata, plugin } from "./metadata";
 import { k8s } from "./sdk";
 
@@ -40,7 +40,7 @@ export function instancePolicy(name: string, namespace: string, opts: pulumi.Cus
         ingress: [
           {
             from: [{ podSelector: { matchLabels: labelsOf(name, "gateway") } }],
-            ports: [{ port: 8188 }, { port: 8199 }],
+            ports: [{ port: ports.comfyui }, { port: ports.agent }],
           },
         ],
         egress,

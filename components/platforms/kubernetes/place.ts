@@ -1,14 +1,14 @@
 import { resolve } from "node:path";
 import type * as pulumi from "@pulumi/pulumi";
+import { isKubeconfigContent } from "../../../runtime/kubernetes/kubeconfig-content";
 import { sdk } from "../../sdk";
 import type { KubernetesPlatform } from "./platform";
-import { isContent } from "./platform";
 import { k8s } from "./sdk";
 
 /** What tells this package's own resources where the cluster is. Content of a kubeconfig is a secret. */
 export function clusterInputs({ kubeconfig, context, namespace }: KubernetesPlatform): pulumi.Inputs {
   return {
-    kubeconfig: kubeconfig !== undefined && isContent(kubeconfig) ? sdk.secret(kubeconfig) : kubeconfig,
+    kubeconfig: kubeconfig !== undefined && isKubeconfigContent(kubeconfig) ? sdk.secret(kubeconfig) : kubeconfig,
     context,
     namespace,
   };
@@ -25,7 +25,7 @@ export function nativeProvider(name: string, platform: KubernetesPlatform, opts:
     {
       ...(kubeconfig === undefined
         ? {}
-        : { kubeconfig: isContent(kubeconfig) ? sdk.secret(kubeconfig) : resolve(kubeconfig) }),
+        : { kubeconfig: isKubeconfigContent(kubeconfig) ? sdk.secret(kubeconfig) : resolve(kubeconfig) }),
       ...(context === undefined ? {} : { context }),
       namespace,
       enableServerSideApply: true,

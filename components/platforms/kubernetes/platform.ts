@@ -1,4 +1,5 @@
 import { knownLater } from "../../../providers/unknown";
+import { isKubeconfigContent } from "../../../runtime/kubernetes/kubeconfig-content";
 import type { PodArgs } from "../../pod";
 
 /** Arguments of {@link kubernetes}. */
@@ -30,12 +31,7 @@ export function kubernetes(args: KubernetesPlatformArgs): KubernetesPlatform {
   return { kind: "kubernetes", ...args };
 }
 
-/** Whether a kubeconfig is given as its content rather than by its path. */
-export function isContent(kubeconfig: string): boolean {
-  return /\n|^\s*[{]|^\s*apiVersion\s*:/.test(kubeconfig);
-}
-
 /** A kubeconfig's path; its content is a secret, of which the resources themselves know. */
 export function plainKubeconfig(kubeconfig: string): string {
-  return isContent(kubeconfig) ? knownLater : kubeconfig;
+  return isKubeconfigContent(kubeconfig) ? knownLater : kubeconfig;
 }

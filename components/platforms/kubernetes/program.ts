@@ -21,20 +21,3 @@ export function programVolumes(configMap: types.input.core.v1.ConfigMapVolumeSou
     { name: "run", emptyDir: { sizeLimit: "64Mi" } },
   ] as types.input.core.v1.Volume[];
 }
-
-/** What strangers' code gets as little of as it can do with. */
-export const restricted = {
-  allowPrivilegeEscalation: false,
-  capabilities: { drop: ["ALL"] },
-};
-
-export function podSecurity(user: number) {
-  return {
-    runAsNonRoot: true,
-    runAsUser: user,
-    runAsGroup: user,
-    fsGroup: user,
-    fsGroupChangePolicy: "OnRootMismatch",
-    seccompProfile: { type: "RuntimeDefault" },
-  };
-}

@@ -4,6 +4,7 @@ import { workstationPod } from "../../../providers/declarations/pod";
 import { ownerName, type PodSettings } from "../../../runtime/deployment";
 import { defaultLayout } from "../../../runtime/environment";
 import { labelsOf, workstationNames } from "../../../runtime/kubernetes/names";
+import { modelsFolder, ports } from "../../../runtime/kubernetes/pod-places";
 import { type Duration, durationSchema } from "../../../runtime/units";
 import type { DevWorkstationArgs } from "../../dev-workstation-args";
 import type { ClaimEnvironment } from "../../environment";
@@ -11,7 +12,7 @@ import { ClusterWorkstation, ClusterWorkstationClaim, owner } from "../../resour
 import { sdk } from "../../sdk";
 import { pinOf } from "../../store";
 import type { DeclaredWorkstation, WorkstationDeclaration } from "../workstation";
-import { comfyuiPod, ports } from "./comfyui-pod";
+import { comfyuiPod } from "./comfyui-pod";
 import { metadata, plugin } from "./metadata";
 import { workstationPolicy } from "./network-policy";
 import { clusterInputs, nativeProvider } from "./place";
@@ -228,11 +229,11 @@ function settingsOf(name: string, args: DevWorkstationArgs, { models }: PodSetti
     workstation: name,
     owner: ownerName(owner()),
     layout: { ...defaultLayout, ...claimOf(args).layout },
-    models: models === null ? null : "/comfyui/models",
+    models: models === null ? null : modelsFolder,
     arguments: args.arguments ?? [],
     idleStop: milliseconds(idleStop),
     stopDeadline: milliseconds(stopTimeout),
-    ports,
+    ports: { comfyui: ports.comfyui, agent: ports.agent, relay: ports.relay },
   });
 }
 

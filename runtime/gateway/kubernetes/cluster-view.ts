@@ -34,7 +34,8 @@ export class ClusterView {
   private target: Target = { generation: 0, release: null, draining: [] };
   private pods: readonly Pod[] = [];
   private rest: Omit<GatewaySettings, "deployerTokenHash"> | null = null;
-  private evidence = "";
+  /** Why an object cannot be used, by what it is. */
+  private readonly unusable = new Map<string, string>();
   private handedOver = "";
   /** Of the Secret; empty until it was read. */
   deployerToken = "";
@@ -56,8 +57,9 @@ export class ClusterView {
     ]);
     if (this.settings === null) {
       this.close();
-      const need = `the Secrets ${service}-gateway and ${service}-deployer`;
-      throw new Error(`the gateway needs its settings in ${need}: ${this.evidence}`);
+      const secrets = ["gateway", "deployer"].map((name) => `Secret ${service}-${name}`);
+      const why = secrets.flatMap((name) => this.unusable.get(name) ?? []).join("\n");
+      throw new Error(`the gateway needs its settings in ${secrets.join(" and ")}: ${why}`);
     }
   }
 
@@ -131,7 +133,7 @@ export class ClusterView {
   private readPods(objects: readonly unknown[]): void {
     this.pods = objects.flatMap((object) => {
       const pod = podSchema.safeParse(object);
-      if (!pod.success) this.problem(`a pod cannot be read: ${z.prettifyError(pod.error)}`);
+      if (!pod.success) this.options.log(`a pod cannot be read: ${z.prettifyError(pod.error)}`);
       return pod.success ? [pod.data] : [];
     });
     this.changed();
@@ -162,15 +164,13 @@ export class ClusterView {
     try {
       if (object === undefined) throw new Error("it is not there");
       action();
+      this.unusable.delete(what);
     } catch (error) {
       const reason = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
-      this.problem(`${what} cannot be used: ${reason}`);
+      const text = `${what} cannot be used: ${reason}`;
+      this.unusable.set(what, text);
+      this.options.log(text);
     }
-  }
-
-  private problem(text: string): void {
-    this.evidence = text;
-    this.options.log(text);
   }
 }
 

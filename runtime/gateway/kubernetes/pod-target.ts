@@ -1,10 +1,7 @@
 import { z } from "zod";
+import { releaseLabel } from "../../kubernetes/names";
+import { ports } from "../../kubernetes/pod-places";
 import type { InstanceState, TargetInstance } from "../targets";
-
-export const releaseLabel = "pulumi-comfyui/release";
-/** Port of ComfyUI on its pod's address, and of the agent beside it. */
-export const comfyuiPort = 8188;
-export const agentPort = 8199;
 
 const time = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
 
@@ -78,7 +75,7 @@ export function instanceOfPod(pod: Pod, service: string, draining: ReadonlySet<s
   return {
     id: `${release}/${own}`,
     release,
-    url: `http://${host}:${comfyuiPort}`,
+    url: `http://${host}:${ports.comfyui}`,
     state,
     epoch: comfyui.restartCount,
     pod: metadata.name,

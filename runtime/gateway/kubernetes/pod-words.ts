@@ -1,8 +1,9 @@
 import { request } from "node:http";
 import { ApiError, type KubernetesApi } from "../../kubernetes/api";
+import { ports } from "../../kubernetes/pod-places";
 import type { Log } from "../log";
 import type { GatewayInstanceStatus } from "../targets";
-import { agentPort, type PodInstance } from "./pod-target";
+import type { PodInstance } from "./pod-target";
 
 /** Milliseconds between two attempts to tell an agent. */
 const again = 2_000;
@@ -118,7 +119,7 @@ export class PodWords {
     return new Promise((resolve, reject) => {
       const outgoing = request({
         host: address.replace(/^\[|\]$/g, ""),
-        port: agentPort,
+        port: ports.agent,
         method: "POST",
         path,
         headers: { "content-length": 0, connection: "close" },
