@@ -1,6 +1,6 @@
 // The package itself: its dependencies and its build, each made again only when what it is made of changed.
 import { createHash } from "node:crypto";
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "./paths.mjs";
 import { run } from "./run.mjs";
@@ -18,7 +18,7 @@ const buildInputs = [
 ];
 
 function* filesOf(path) {
-  if (!path.endsWith(".ts") && !path.endsWith(".json") && !path.endsWith(".mjs")) {
+  if (statSync(path).isDirectory()) {
     for (const entry of readdirSync(path).sort()) yield* filesOf(join(path, entry));
   } else yield path;
 }
