@@ -30,6 +30,8 @@ export interface ApiRequest {
   readonly query?: Readonly<Record<string, string>>;
   readonly body?: unknown;
   readonly contentType?: string;
+  /** Form of the answer. Default JSON. */
+  readonly accept?: string;
   /** Milliseconds for the whole answer. Default 5 s. */
   readonly timeout?: number;
 }
@@ -53,11 +55,12 @@ export class KubernetesApi {
     query = {},
     body,
     contentType = "application/json",
+    accept = "application/json",
     timeout = answerTimeout,
   }: ApiRequest): Promise<unknown> {
     const what = `${method} ${path}`;
     const text = body === undefined ? undefined : JSON.stringify(body);
-    const headers = text === undefined ? {} : { "content-type": contentType };
+    const headers = { accept, ...(text === undefined ? {} : { "content-type": contentType }) };
     const response = await this.open(method, path, query, headers, text, AbortSignal.timeout(timeout));
     const answer = await readText(response, what);
     if ((response.statusCode ?? 0) >= 300) throw errorOf(what, response.statusCode ?? 0, answer);
@@ -72,12 +75,14 @@ export class KubernetesApi {
    * Yields what a watch tells, until the server ends it. Throws an {@link ApiError} (also for what the watch itself tells as
    * an error), or an {@link ApiUnreachableError} when the connection breaks, or nothing came for a time in which something had to.
    * @param silence milliseconds without a byte after which the connection counts as dead.
+   * @param accept form of the objects.
    */
   async *watch(
     path: string,
     query: Readonly<Record<string, string>>,
     silence: number,
     signal: AbortSignal,
+    accept = "application/json",
   ): AsyncGenerator<WatchEvent> {
     const what = `watching ${path}`;
     const stop = new AbortController();
@@ -85,7 +90,7 @@ export class KubernetesApi {
     let response: IncomingMessage;
     try {
       const both = AbortSignal.any([signal, stop.signal]);
-      response = await this.open("GET", path, { ...query, watch: "true" }, {}, undefined, both);
+      response = await this.open("GET", path, { ...query, watch: "true" }, { accept }, undefined, both);
     } finally {
       clearTimeout(opening);
     }

@@ -1,19 +1,20 @@
 import type { V1Pod } from "@kubernetes/client-node";
-import { pause } from "../bell";
 import { hasServed, withEvent, withRelease } from "../deployment";
 import { formatDuration } from "../format";
 import type { GatewayInstanceStatus } from "../gateway/targets";
 import type { Watch } from "../waiting";
 import { scale } from "./deployments";
 import { GatewayStatusWatch } from "./gateway-status";
+import { LostPods } from "./lost-pods";
 import { objectNames } from "./names";
-import { onlyNews, removeLost } from "./proving";
+import { named } from "./naming";
+import { Pacing } from "./pacing";
+import { onlyNews } from "./proving";
 import { ReleasePods } from "./release-pods";
 import type { ServiceRecords } from "./service-record";
 
-/** Milliseconds after which things are looked at again without news. */
-const interval = 2_000;
-const nodeInterval = 10_000;
+/** Milliseconds between two looks whether the drain's settings have changed. */
+const settingsInterval = 2_000;
 /** Milliseconds for which the gateway may say nothing before instances go by their own word: as long as one takes to start and lead. */
 const gatewayPatience = 60_000;
 /** Milliseconds that pods get to go once nothing of them is needed. */
@@ -43,6 +44,7 @@ export async function drainRelease(records: ServiceRecords, asked: DrainRequest)
   const known = (await records.record())?.releases.find(({ id }) => id === release);
   const pods = new ReleasePods(cluster, service, release, progress);
   const gateway = new GatewayStatusWatch(cluster, service, progress);
+  const lost = new LostPods(cluster, progress);
   const name = objectNames(service).release(release);
   try {
     await assertEngine();
@@ -53,7 +55,7 @@ export async function drainRelease(records: ServiceRecords, asked: DrainRequest)
     if (known !== undefined && known.events.at(-1)?.event !== "draining") await note(records, release, "draining");
     await Promise.all([pods.start(), gateway.start()]);
     if (known === undefined || hasServed(known)) {
-      const drained = await untilDrained(records, request, pods, gateway, generation);
+      const drained = await untilDrained(records, request, pods, lost, gateway, generation);
       await assertEngine();
       await scale(cluster, name, 0);
       if (!drained) await endNow(records, pods.of(null));
@@ -61,11 +63,12 @@ export async function drainRelease(records: ServiceRecords, asked: DrainRequest)
       await assertEngine();
       await scale(cluster, name, 0);
     }
-    await untilGone(records, request, pods);
+    await untilGone(records, request, pods, lost);
     await note(records, release, "drained");
     progress(`no instance of ${release} is left`);
   } finally {
     pods.close();
+    lost.close();
     gateway.close();
   }
   signal.throwIfAborted();
@@ -76,12 +79,15 @@ async function untilDrained(
   records: ServiceRecords,
   { release, progress, signal }: DrainRequest,
   pods: ReleasePods,
+  lost: LostPods,
   gateway: GatewayStatusWatch,
   generation: number,
 ): Promise<boolean> {
   const { service } = records;
   const started = performance.now();
-  let lookedForNodes = started;
+  const pacing = new Pacing();
+  let drain = await drainSettings(records);
+  let settingsRead = started;
   for (;;) {
     signal.throwIfAborted();
     const changes = [pods.next, gateway.next];
@@ -103,11 +109,14 @@ async function untilDrained(
       progress("the gateway says nothing: instances go by their own word");
       return true;
     }
-    progress(`waiting for the instances of ${release} to finish their work: ${left.join("; ")}`);
-    const { settings } = await records.required();
-    const { deadline, onDeadline } = settings.drain;
+    progress(`waiting for the instances of ${release} to finish their work: ${named(left, "; ")}`);
+    if (performance.now() - settingsRead >= settingsInterval) {
+      settingsRead = performance.now();
+      drain = await drainSettings(records);
+    }
+    const { deadline, onDeadline } = drain;
     if (waited >= deadline) {
-      const message = `the drain of ${release} did not end within ${formatDuration(deadline)}: ${left.join("; ")}`;
+      const message = `the drain of ${release} did not end within ${formatDuration(deadline)}: ${named(left, "; ")}`;
       if (onDeadline === "stop") {
         progress(`${message}; they are ended`);
         return false;
@@ -116,12 +125,13 @@ async function untilDrained(
         `${message}. The instances of ${release} stay and finish their work; the next pulumi up asks again (drain.onDeadline: "stop" would end them)`,
       );
     }
-    if (performance.now() - lookedForNodes >= nodeInterval) {
-      lookedForNodes = performance.now();
-      await removeLost(records, seen, progress);
-    }
-    await pause(interval, AbortSignal.any([signal, ...changes]));
+    await lost.removeAmong(seen);
+    await pacing.untilNext(signal, changes);
   }
+}
+
+async function drainSettings(records: ServiceRecords) {
+  return (await records.required()).settings.drain;
 }
 
 /** What an instance still has to do, or null when nothing of it is needed. One that the gateway never knew has nothing of it. */
@@ -139,30 +149,27 @@ async function untilGone(
   records: ServiceRecords,
   { release, progress, signal }: DrainRequest,
   pods: ReleasePods,
+  lost: LostPods,
 ): Promise<void> {
   const { service } = records;
   const started = performance.now();
-  const { settings } = await records.required();
   // Pods whose work nobody could ask for go by their own word, which may take as long as a drain.
-  const deadline = settings.drain.deadline + endDeadline;
-  let lookedForNodes = 0;
+  const deadline = (await drainSettings(records)).deadline + endDeadline;
+  const pacing = new Pacing();
   for (;;) {
     signal.throwIfAborted();
     const change = pods.next;
     const seen = pods.of(null).map((pod) => ({ pod, id: pods.idOf(pod, service) }));
     if (seen.length === 0) return;
-    const names = seen.map(({ id }) => id).join(", ");
+    const names = named(seen.map(({ id }) => id));
     progress(`waiting for the pods of ${release} to go: ${names}`);
     if (performance.now() - started >= deadline) {
       throw new Error(
         `the pods of ${release} were told to go and are still there after ${formatDuration(deadline)}: ${names}`,
       );
     }
-    if (performance.now() - lookedForNodes >= nodeInterval) {
-      lookedForNodes = performance.now();
-      await removeLost(records, seen, progress);
-    }
-    await pause(interval, AbortSignal.any([signal, change]));
+    await lost.removeAmong(seen);
+    await pacing.untilNext(signal, [change]);
   }
 }
 

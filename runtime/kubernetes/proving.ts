@@ -1,22 +1,21 @@
 import type { V1Pod } from "@kubernetes/client-node";
-import { pause } from "../bell";
 import type { Evidence, PodSettings } from "../deployment";
 import { formatDuration } from "../format";
 import type { Watch } from "../waiting";
 import { gpuCapacity, shortage } from "./capacity";
+import type { Cluster } from "./connection";
 import { nodeExists, removeLostPod } from "./deployments";
 import { evidenceOf } from "./evidence";
 import { reasonOf, statusOf } from "./failure";
+import { LostPods } from "./lost-pods";
+import { mostNamed, named } from "./naming";
+import { Pacing } from "./pacing";
 import { type PodStanding, standingOf, unschedulable } from "./pod-phase";
 import { ReleasePods } from "./release-pods";
 import type { ServiceRecords } from "./service-record";
 
 /** Milliseconds for which what mostly stays may still go away: a registry that has to be asked again, a Secret that is being made. */
 const stuckPatience = 45_000;
-/** Milliseconds after which pods are looked at again without news: for deadlines, and for nodes that went. */
-const interval = 2_000;
-/** Milliseconds between two looks whether the nodes of pods that are not proven are still there. */
-const nodeInterval = 10_000;
 
 export interface ProvingRequest extends Watch {
   readonly release: string;
@@ -60,7 +59,8 @@ export async function untilProven(records: ServiceRecords, request: ProvingReque
   const started = performance.now();
   const stuckSince = new Map<string, number>();
   const told = new Set<string>();
-  let lookedForNodes = performance.now();
+  const lost = new LostPods(cluster, progress);
+  const pacing = new Pacing();
   try {
     await pods.start();
     for (;;) {
@@ -69,7 +69,7 @@ export async function untilProven(records: ServiceRecords, request: ProvingReque
       const seen = pods.of(deployment).map((pod) => ({ pod, id: pods.idOf(pod, service), standing: standingOf(pod) }));
       const wanted = seen.filter(({ standing }) => standing.phase !== "draining");
       const faulty = wanted.filter((one) => isFaulty(one, stuckSince));
-      if (faulty.length > 0) throw new UnhealthyError("", await evidence(records, faulty));
+      if (faulty.length > 0) throw new UnhealthyError(moreThanNamed(faulty), await evidence(records, faulty));
       const settled = wanted.length === count && wanted.every(({ standing }) => standing.phase === "proven");
       if (settled && seen.length === count) {
         progress(`${count} of ${count} proven`);
@@ -80,16 +80,15 @@ export async function untilProven(records: ServiceRecords, request: ProvingReque
       if (performance.now() - started >= timeout) {
         const late = seen.filter(({ standing }) => standing.phase !== "proven");
         const message = `${count} ${count === 1 ? "instance" : "instances"} of ${release} were not proven within ${formatDuration(timeout)}: ${summaryOf(seen, count)}`;
-        throw new UnhealthyError([message, ...told].join("; "), await evidence(records, late));
+        const parts = [message, ...told, moreThanNamed(late)].filter(Boolean);
+        throw new UnhealthyError(parts.join("; "), await evidence(records, late));
       }
-      if (performance.now() - lookedForNodes >= nodeInterval) {
-        lookedForNodes = performance.now();
-        await removeLost(records, seen, progress);
-      }
-      await pause(interval, AbortSignal.any([signal, change]));
+      await lost.removeAmong(seen);
+      await pacing.untilNext(signal, [change]);
     }
   } finally {
     pods.close();
+    lost.close();
   }
 }
 
@@ -102,14 +101,25 @@ export function onlyNews(progress: (message: string) => void): (message: string)
   };
 }
 
-/** One line for the progress display. */
-function summaryOf(seen: readonly Seen[], count: number): string {
+/** One line for the progress display: of many instances, how many are in which phase. */
+export function summaryOf(seen: readonly Pick<Seen, "id" | "standing">[], count: number): string {
   const proven = seen.filter(({ standing }) => standing.phase === "proven").length;
-  const others = seen
-    .filter(({ standing }) => standing.phase !== "proven")
-    .map(({ id, standing: { phase, detail } }) => `${id} ${phase}${detail ? ` (${detail})` : ""}`);
+  const others = seen.filter(({ standing }) => standing.phase !== "proven");
   const missing = count - seen.filter(({ standing }) => standing.phase !== "draining").length;
-  return [`${proven} of ${count} proven`, ...others, ...(missing > 0 ? [`${missing} not created yet`] : [])].join("; ");
+  return [
+    `${proven} of ${count} proven`,
+    ...(others.length <= mostNamed ? others.map(describe) : countsOf(others)),
+    ...(missing > 0 ? [`${missing} not created yet`] : []),
+  ].join("; ");
+}
+
+const describe = ({ id, standing: { phase, detail } }: Pick<Seen, "id" | "standing">) =>
+  `${id} ${phase}${detail ? ` (${detail})` : ""}`;
+
+function countsOf(seen: readonly Pick<Seen, "standing">[]): readonly string[] {
+  const counts = new Map<string, number>();
+  for (const { standing } of seen) counts.set(standing.phase, (counts.get(standing.phase) ?? 0) + 1);
+  return [...counts].map(([phase, count]) => `${count} ${phase}`);
 }
 
 function isFaulty({ pod, standing: { fault } }: Seen, stuckSince: Map<string, number>): boolean {
@@ -124,8 +134,13 @@ function isFaulty({ pod, standing: { fault } }: Seen, stuckSince: Map<string, nu
   return performance.now() - since >= stuckPatience;
 }
 
+function moreThanNamed(seen: readonly Seen[]): string {
+  return seen.length <= mostNamed ? "" : `evidence of ${mostNamed} of the ${seen.length} that are not proven follows`;
+}
+
+/** Of the first few: each costs several requests, and what two hundred instances fail of is mostly the same. */
 function evidence({ cluster }: ServiceRecords, seen: readonly Seen[]): Promise<readonly Evidence[]> {
-  return Promise.all(seen.map(({ pod, id, standing }) => evidenceOf(cluster, pod, id, standing)));
+  return Promise.all(seen.slice(0, mostNamed).map(({ pod, id, standing }) => evidenceOf(cluster, pod, id, standing)));
 }
 
 /** Says at once what is missing when there is no node for the new pods: an autoscaler may still bring it. */
@@ -144,20 +159,18 @@ async function tellShortage(
       cluster.core.listPodForAllNamespaces({}),
     ]);
     const text = shortage(gpuCapacity(settings, nodes, pods), waiting.length, settings.gpu.count);
-    told.add(
-      text ?? `no node takes ${waiting.map(({ id }) => id).join(", ")}: ${unschedulable(waiting[0]?.pod ?? {})}`,
-    );
+    told.add(text ?? `no node takes ${named(waiting.map(({ id }) => id))}: ${unschedulable(waiting[0]?.pod ?? {})}`);
   } catch (error) {
     // Nodes and others' pods are often not a deployer's to see; what the scheduler says is.
     if (statusOf(error) !== 403) throw new Error(`the cluster's nodes cannot be listed: ${reasonOf(error)}`);
-    told.add(`no node takes ${waiting.map(({ id }) => id).join(", ")}: ${unschedulable(waiting[0]?.pod ?? {})}`);
+    told.add(`no node takes ${named(waiting.map(({ id }) => id))}: ${unschedulable(waiting[0]?.pod ?? {})}`);
   }
   for (const text of told) warn(text);
 }
 
 /** Pods whose node is gone are lost, whatever their last status says; their Deployment then makes others. */
 export async function removeLost(
-  { cluster }: ServiceRecords,
+  { cluster }: { readonly cluster: Cluster },
   seen: readonly { readonly pod: V1Pod; readonly id: string }[],
   progress: (message: string) => void,
 ): Promise<void> {

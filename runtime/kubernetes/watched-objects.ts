@@ -29,6 +29,15 @@ export interface WatchPace {
 
 export const defaultPace: WatchPace = { watchSeconds: 30, silence: 5_000 };
 
+/** Forms of what a list and a watch tell: whole objects, or their metadata only. A watch in the form of a list ends without a word. */
+const forms = {
+  whole: { list: "application/json", watch: "application/json" },
+  metadata: {
+    list: "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+    watch: "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+  },
+} as const;
+
 export interface WatchedObjectsOptions {
   readonly api: KubernetesApi;
   /** For example `/api/v1/namespaces/studio/pods`. */
@@ -38,6 +47,8 @@ export interface WatchedObjectsOptions {
   /** Called after the first look and after every change with all objects by name. What it gets stays in force while there is no news. */
   readonly onChange: (objects: ReadonlyMap<string, unknown>) => void;
   readonly log: Log;
+  /** What of the objects is sent. Default `whole`. */
+  readonly form?: keyof typeof forms;
   readonly pace?: WatchPace;
 }
 
@@ -105,11 +116,11 @@ export class WatchedObjects {
   }
 
   private async list(): Promise<string> {
-    const { api, path, selector } = this.options;
+    const { api, path, selector, form = "whole" } = this.options;
     const found = new Map<string, unknown>();
     for (let next: string | undefined, version = ""; ; ) {
       const query = { ...selector, limit: pageSize, ...(next ? { continue: next } : {}) };
-      const { metadata, items } = listed.parse(await api.request({ path, query }));
+      const { metadata, items } = listed.parse(await api.request({ path, query, accept: forms[form].list }));
       for (const item of items) found.set(identified.parse(item).metadata.name, item);
       version = metadata.resourceVersion;
       next = metadata.continue || undefined;
@@ -123,7 +134,7 @@ export class WatchedObjects {
 
   /** Returns the version from which to go on when the server has ended the watch. */
   private async watch(from: string): Promise<string> {
-    const { api, path, selector, onChange } = this.options;
+    const { api, path, selector, onChange, form = "whole" } = this.options;
     const { watchSeconds, silence } = this.pace;
     let version = from;
     const query = {
@@ -138,6 +149,7 @@ export class WatchedObjects {
         query,
         watchSeconds * 1_000 + silence,
         this.stopped.signal,
+        forms[form].watch,
       )) {
         if (this.closed) break;
         version = bookmark.parse(object).metadata.resourceVersion;
