@@ -69,7 +69,8 @@ export function startTraffic({ url, clients, workflow, versionIn, patience = 60_
     const id = randomUUID();
     const ended = new Map<string, string>();
     let closing = false;
-    let closed = 0;
+    /** Grows when the socket is closed, and when there is one again: what was told between the two was not heard. */
+    let gaps = 0;
     let socket: WebSocket | undefined;
     const connect = () => {
       const opened = new WebSocket(`${url.replace(/^http/, "ws")}/ws?clientId=${id}`);
@@ -77,10 +78,11 @@ export function startTraffic({ url, clients, workflow, versionIn, patience = 60_
       let isOpen = false;
       opened.on("open", () => {
         isOpen = true;
+        gaps++;
       });
       opened.on("close", (code) => {
         if (closing) return;
-        closed++;
+        gaps++;
         if (isOpen) complain("sockets", `client ${number}: its socket was closed with ${code}`);
         setTimeout(() => !closing && connect(), reconnectPause);
       });
@@ -103,7 +105,7 @@ export function startTraffic({ url, clients, workflow, versionIn, patience = 60_
     }
     for (let prompt = 0; !stopping; prompt++) {
       try {
-        await one(number, prompt, id, ended, () => closed);
+        await one(number, prompt, id, ended, () => gaps);
         finished++;
       } catch (error) {
         const kind = error instanceof RequestError ? "requests" : "prompts";
@@ -119,9 +121,9 @@ export function startTraffic({ url, clients, workflow, versionIn, patience = 60_
     prompt: number,
     id: string,
     ended: Map<string, string>,
-    closed: () => number,
+    gaps: () => number,
   ): Promise<void> {
-    const closedBefore = closed();
+    const gapsBefore = gaps();
     const body = JSON.stringify({ prompt: workflow(number, prompt), client_id: id });
     const headers = { "content-type": "application/json" };
     const { prompt_id } = (await ask("/prompt", { method: "POST", headers, body })) as { prompt_id: string };
@@ -129,7 +131,7 @@ export function startTraffic({ url, clients, workflow, versionIn, patience = 60_
     for (;;) {
       const entry = ((await ask(`/history/${prompt_id}`)) as Record<string, HistoryEntry | undefined>)[prompt_id];
       // What a closed socket kept from the client is complained of already.
-      const message = ended.get(prompt_id) ?? (closed() > closedBefore ? "execution_success" : undefined);
+      const message = ended.get(prompt_id) ?? (gaps() > gapsBefore ? "execution_success" : undefined);
       if (entry !== undefined && message !== undefined) {
         if (message !== "execution_success" || entry.status?.status_str !== "success") {
           throw new Error(`${prompt_id} ended with ${message} and ${JSON.stringify(entry.status).slice(0, 300)}`);
