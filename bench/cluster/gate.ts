@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { type Owner, type PodSettings, recordRelease, withEvent, withRelease } from "../../runtime/deployment";
+import { podSettings } from "../../providers/declarations/pod";
+import { type Owner, recordRelease, withEvent, withRelease } from "../../runtime/deployment";
 import type { GatewayStatus } from "../../runtime/gateway/targets";
 import { connectCluster, objectNames, ServiceRecords } from "../../runtime/kubernetes";
 import type { KubernetesApi } from "../../runtime/kubernetes/api";
@@ -19,22 +20,7 @@ const owner: Owner = { organization: "organization", project: "bench", stack: "c
 /** Milliseconds in which the pods start, finish their work, and go. */
 const durations = { start: 75_000, drain: 45_000, end: 15_000 };
 
-const settings: PodSettings = {
-  image: "registry.example.com/studio/comfyui:cu124",
-  agentImage: "registry.example.com/studio/agent:24",
-  gpu: { resource: "nvidia.com/gpu", count: 1 },
-  resources: { requests: {}, limits: {} },
-  nodeSelector: {},
-  tolerations: [],
-  storage: "50Gi",
-  models: null,
-  serviceAccount: null,
-  storeCredentials: null,
-  imagePullSecrets: [],
-  priorityClass: null,
-  runtimeClass: null,
-  user: 1000,
-};
+const settings = podSettings({ image: "registry.example.com/studio/comfyui:cu124" }, {});
 
 /** Lets a gate wait for 200 pods, then drains them, on an API server alone; counts what both ask of it. */
 export async function measureGate(results: Results<ClusterMetricId>, say: (line: string) => void): Promise<void> {
