@@ -10,6 +10,7 @@ import { measureGate } from "./gate";
 import { type ClusterMetricId, clusterGoals } from "./goals";
 import { describeRollouts, rollOut } from "./rollout";
 import { rotate } from "./rotation";
+import type { Stage } from "./stage";
 
 const usage = `Usage: npm run bench:cluster [-- options]
   --json FILE      write the raw numbers as well
@@ -51,9 +52,12 @@ async function main(): Promise<void> {
     try {
       await run();
     } catch (error) {
-      const reason = (error as Error).message.split("\n").slice(0, 12).join("\n");
-      say(`  failed: ${reason}`);
-      for (const id of metrics) if (!results.has(id)) results.missing(id, reason.slice(0, 400));
+      const { message } = error as Error;
+      // What an engine says of its failure is at the end of what it prints.
+      say(
+        `  failed: ${message.slice(0, 200)}${message.length > 200 ? `\n  …\n${message.slice(200).slice(-3_000)}` : ""}`,
+      );
+      for (const id of metrics) if (!results.has(id)) results.missing(id, message.split("\n", 1)[0] ?? "");
     }
   };
   await attempt(["gate.proving", "gate.draining"], "a gate over 200 pods, and their drain", () =>
@@ -65,11 +69,14 @@ async function main(): Promise<void> {
     versions.set("kubernetes", version.gitVersion);
     versions.set("kubernetes plugin", useKubernetesPlugin().real ? "the released one" : "the tests' stand-in");
     const stage = { services, results, rotations, say };
-    await rotate(stage);
-    const destroyed = await services.project.destroy();
-    if (destroyed.code !== 0) throw new Error(`pulumi destroy ended with ${destroyed.code}:\n${destroyed.output}`);
+    const failed = await rotateAndDestroy(stage).then(
+      () => null,
+      (error: unknown) => error,
+    );
     say("rollouts of a plain Deployment");
     const { text, details } = describeRollouts(await rollOut(stage));
+    say(`  ${text}`);
+    if (failed !== null) throw failed;
     results.annotate("rotation.failures", text, details);
   });
   const measured = results.all(wanted);
@@ -79,6 +86,12 @@ async function main(): Promise<void> {
   }
   process.stdout.write(`${tableOf(measured)}\n`);
   process.stdout.write(`${measured.filter(({ met }) => met).length} of ${measured.length} goals met\n`);
+}
+
+async function rotateAndDestroy(stage: Stage): Promise<void> {
+  await rotate(stage);
+  const destroyed = await stage.services.project.destroy();
+  if (destroyed.code !== 0) throw new Error(`pulumi destroy ended with ${destroyed.code}:\n${destroyed.output}`);
 }
 
 main().catch((error: unknown) => {
