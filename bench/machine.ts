@@ -1,7 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { cpus, loadavg, totalmem } from "node:os";
-import type { Competitors } from "./competitors";
 
 /** What a measurement depends on beside the code. */
 export interface Machine {
@@ -18,7 +17,8 @@ export interface Machine {
   readonly load: number;
 }
 
-export function describeMachine(folder: string, competitors: Competitors): Machine {
+/** @param versions of what is measured with or against, by its name. */
+export function describeMachine(folder: string, versions: ReadonlyMap<string, string>): Machine {
   const said = (file: string, ...args: string[]) => spawnSync(file, args, { encoding: "utf8" }).stdout?.trim() ?? "";
   const processors = cpus();
   return {
@@ -29,7 +29,7 @@ export function describeMachine(folder: string, competitors: Competitors): Machi
     system: /^PRETTY_NAME="(.*)"$/m.exec(readFileSync("/etc/os-release", "utf8"))?.[1] ?? "unknown",
     disk: said("findmnt", "--noheadings", "--output", "SOURCE,FSTYPE,OPTIONS", "--target", folder).replace(/\s+/g, " "),
     node: process.version,
-    versions: Object.fromEntries(competitors),
+    versions: Object.fromEntries(versions),
     load: loadavg()[0] ?? 0,
   };
 }

@@ -48,12 +48,12 @@ async function main(): Promise<void> {
   const size = { full: sizeOf(trees.full), half: sizeOf(trees.half) };
   const machine = describeMachine(cache, competitors);
   if (machine.load > 0.5) say(`the machine is not idle (load ${machine.load.toFixed(1)}): the numbers will be noisy`);
-  const results = new Results();
+  const results = new Results(goals);
   const folder = workFolder(join(cache, "bench-work"));
   /** After each experiment: a run takes hours, and what is measured should survive its end. */
   const keep = () => {
     if (values.json === undefined) return;
-    const document = documentOf(machine, size, rounds, results.all(wanted));
+    const document = documentOf(machine, { tree: size }, rounds, results.all(wanted));
     writeFileSync(values.json, `${JSON.stringify(document, null, 2)}\n`);
   };
   try {

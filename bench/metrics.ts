@@ -1,8 +1,8 @@
 import { median } from "./measure";
 
 /** A row of the goals: what is compared, and the ratio that is not to be exceeded. */
-export interface Goal {
-  readonly id: string;
+export interface Goal<Id extends string = string> {
+  readonly id: Id;
   readonly what: string;
   readonly unit: "s" | "B" | "count" | "B/s";
   /** The ratio `ours / theirs`, or where there is nobody to compare with, the value itself. */
@@ -10,11 +10,17 @@ export interface Goal {
   readonly sense: "at most" | "at least";
 }
 
-const goal = (id: string, what: string, limit: number, unit: Goal["unit"] = "s", sense: Goal["sense"] = "at most") => {
-  return { id, what, limit, unit, sense } satisfies Goal;
-};
+export function goal<Id extends string>(
+  id: Id,
+  what: string,
+  limit: number,
+  unit: Goal["unit"] = "s",
+  sense: Goal["sense"] = "at most",
+): Goal<Id> {
+  return { id, what, limit, unit, sense };
+}
 
-/** Every goal, in the order in which they are shown. */
+/** Every goal of the snapshot engine, in the order in which they are shown. */
 export const goals = [
   goal("scan.restic", "unchanged scan / restic's unchanged backup", 0.25),
   goal("scan.borg", "unchanged scan / borg's unchanged backup", 0.25),
@@ -56,50 +62,58 @@ export interface Metric {
   readonly details: Readonly<Record<string, readonly number[]>>;
 }
 
-/** Collects what the experiments measure. What nobody measured is unmet. */
-export class Results {
-  readonly #metrics = new Map<string, Metric>();
+/** Collects what the experiments measure for these goals. What nobody measured is unmet. */
+export class Results<Id extends string = MetricId> {
+  readonly #metrics = new Map<Id, Metric>();
 
-  ratio(id: MetricId, ours: readonly number[], theirs: readonly number[], note = "", details: Metric["details"] = {}) {
+  constructor(readonly goals: readonly Goal<Id>[]) {}
+
+  ratio(id: Id, ours: readonly number[], theirs: readonly number[], note = "", details: Metric["details"] = {}) {
     const ratio = median(ours) / median(theirs);
     this.#set(id, { ours, theirs, ratio, note, details });
   }
 
-  value(id: MetricId, ours: readonly number[], note = ""): void {
-    this.#set(id, { ours, theirs: null, ratio: Math.max(...ours), note, details: {} });
+  /** Judged by the worst. */
+  value(id: Id, ours: readonly number[], note = "", details: Metric["details"] = {}): void {
+    this.#set(id, { ours, theirs: null, ratio: Math.max(...ours), note, details });
   }
 
-  missing(id: MetricId, reason: string): void {
-    this.#metrics.set(id, unmeasured(id, reason));
+  /** Adds to what was measured. */
+  annotate(id: Id, note: string, details: Metric["details"]): void {
+    const known = this.#metrics.get(id);
+    if (known === undefined) throw new Error(`${id} is not measured yet`);
+    const notes = [known.note, note].filter(Boolean).join("; ");
+    this.#metrics.set(id, { ...known, note: notes, details: { ...known.details, ...details } });
   }
 
-  has(id: MetricId): boolean {
+  missing(id: Id, reason: string): void {
+    this.#metrics.set(id, unmeasured(this.#goalOf(id), reason));
+  }
+
+  has(id: Id): boolean {
     return this.#metrics.has(id);
   }
 
   /** In the order of the goals; only those that were asked for. */
-  all(wanted: (id: MetricId) => boolean): readonly Metric[] {
-    return goals
+  all(wanted: (id: Id) => boolean): readonly Metric[] {
+    return this.goals
       .filter(({ id }) => wanted(id))
-      .map(({ id }) => this.#metrics.get(id) ?? unmeasured(id, "not measured"));
+      .map((goal) => this.#metrics.get(goal.id) ?? unmeasured(goal, "not measured"));
   }
 
-  #set(
-    id: MetricId,
-    measured: Pick<Metric, "ours" | "theirs" | "note" | "details"> & { readonly ratio: number },
-  ): void {
-    const goal = goalOf(id);
+  #set(id: Id, measured: Pick<Metric, "ours" | "theirs" | "note" | "details"> & { readonly ratio: number }): void {
+    const goal = this.#goalOf(id);
     const met = goal.sense === "at most" ? measured.ratio <= goal.limit : measured.ratio >= goal.limit;
     this.#metrics.set(id, { goal, met, ...measured });
   }
+
+  #goalOf(id: Id): Goal<Id> {
+    const found = this.goals.find((each) => each.id === id);
+    if (found === undefined) throw new Error(`there is no goal ${id}`);
+    return found;
+  }
 }
 
-function unmeasured(id: MetricId, reason: string): Metric {
-  return { goal: goalOf(id), ours: [], theirs: null, ratio: null, met: false, note: reason, details: {} };
-}
-
-function goalOf(id: MetricId): Goal {
-  const found = goals.find((each) => each.id === id);
-  if (found === undefined) throw new Error(`there is no goal ${id}`);
-  return found;
+function unmeasured(goal: Goal, reason: string): Metric {
+  return { goal, ours: [], theirs: null, ratio: null, met: false, note: reason, details: {} };
 }

@@ -27,11 +27,11 @@ export function tableOf(metrics: readonly Metric[]): string {
   return table.toString();
 }
 
-/** What `--json` writes: the raw numbers of every run. */
-export function documentOf(machine: Machine, tree: object, rounds: number, metrics: readonly Metric[]) {
+/** What `--json` writes: the raw numbers of every run. `about` says what was measured on. */
+export function documentOf(machine: Machine, about: object, rounds: number, metrics: readonly Metric[]) {
   return {
     machine,
-    tree,
+    ...about,
     runs: rounds,
     metrics: metrics.map(({ goal, ours, theirs, ratio, met, note, details }) => ({
       id: goal.id,

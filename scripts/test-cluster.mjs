@@ -1,81 +1,14 @@
 // npm run test:cluster: runs test/cluster on the cluster that KUBECONFIG names, else on the lab (test/lab), which is brought up for it
 // and taken down again. Arguments go to vitest, for example: npm run test:cluster -- test/cluster/lab.test.ts
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
 import { setUpTests } from "./setup/index.mjs";
 import { withKubernetesPlugin } from "./setup/kubernetes-plugin.mjs";
-import { bringLabUp, clusterCommand, labIsUp, labKubeconfig, provideLab, takeLabDown } from "./setup/lab.mjs";
+import { onCluster } from "./setup/on-cluster.mjs";
 import { root } from "./setup/paths.mjs";
 import { foreground } from "./setup/run.mjs";
-import { Missing, main, say } from "./setup/say.mjs";
-
-/** Of shells: 128 and the signal's number. */
-const interrupted = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
-
-const runTests = (env) =>
-  foreground("vitest", ["run", "--config", "vitest.cluster.config.mts", ...process.argv.slice(2)], { cwd: root, env });
-
-/** The process whose run of this brought the lab up; undefined where a person did. */
-function ownerOf(file) {
-  try {
-    return Number(readFileSync(file, "utf8"));
-  } catch {
-    return undefined;
-  }
-}
-
-function isAlive(pid) {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("test-cluster.mjs");
-  } catch {
-    return false;
-  }
-}
-
-async function onLab(env) {
-  const lab = provideLab(env);
-  const kubeconfig = labKubeconfig(lab);
-  const testing = { ...lab, KUBECONFIG: kubeconfig, TEST_LAB: clusterCommand };
-  const ownership = join(dirname(kubeconfig), "owner");
-  const owner = ownerOf(ownership);
-  if (owner !== undefined && isAlive(owner)) {
-    throw new Missing(
-      `Process ${owner} runs tests on the lab's cluster, and there is one a machine.`,
-      "Wait until it has ended.",
-    );
-  }
-  if (owner === undefined && labIsUp(lab)) {
-    say("the lab's cluster is up already, and stays up");
-    return runTests(testing);
-  }
-  let signalled;
-  const note = (signal) => {
-    signalled ??= signal;
-  };
-  for (const signal of Object.keys(interrupted)) process.on(signal, note);
-  try {
-    // An interrupted run's may be half gone.
-    if (owner !== undefined) await takeLabDown(lab);
-    say("bringing the lab's cluster up");
-    const started = performance.now();
-    const code = await bringLabUp(lab, { detached: true });
-    if (code !== 0) return code;
-    writeFileSync(ownership, `${process.pid}`);
-    say(`the cluster is up after ${((performance.now() - started) / 1000).toFixed(1)} s`);
-    if (signalled) return interrupted[signalled];
-    return await runTests(testing);
-  } finally {
-    say("taking the lab's cluster down");
-    const code = await takeLabDown(lab);
-    if (code !== 0) say(`that failed with exit code ${code}; again with: npm run lab -- down`);
-    rmSync(ownership, { force: true });
-    for (const signal of Object.keys(interrupted)) process.off(signal, note);
-  }
-}
+import { main } from "./setup/say.mjs";
 
 await main(async () => {
   const env = await withKubernetesPlugin(setUpTests());
-  if (!process.env.KUBECONFIG || process.env.KUBECONFIG === labKubeconfig(env)) return onLab(env);
-  say(`testing on the cluster that KUBECONFIG names: ${process.env.KUBECONFIG}`);
-  return runTests(env);
+  const args = ["run", "--config", "vitest.cluster.config.mts", ...process.argv.slice(2)];
+  return onCluster(env, (testing) => foreground("vitest", args, { cwd: root, env: testing }));
 });

@@ -1,20 +1,20 @@
 import type { V1Pod } from "@kubernetes/client-node";
-import { pause } from "../bell";
 import { hasServed, servingText, withEvent, withRelease } from "../deployment";
 import { formatDuration } from "../format";
 import type { GatewayInstanceStatus } from "../gateway/targets";
 import type { Watch } from "../waiting";
 import { scale } from "./deployments";
 import { GatewayStatusWatch } from "./gateway-status";
-import { removeLostPods } from "./lost-pods";
+import { LostPods } from "./lost-pods";
 import { objectNames } from "./names";
+import { named } from "./naming";
+import { Pacing } from "./pacing";
 import { onlyNews } from "./proving";
 import { ReleasePods } from "./release-pods";
 import type { ServiceRecords } from "./service-record";
 
-/** Milliseconds after which things are looked at again without news. */
-const interval = 2_000;
-const nodeInterval = 10_000;
+/** Milliseconds between two looks whether the drain's settings have changed. */
+const settingsInterval = 2_000;
 /** Milliseconds for which the gateway may say nothing before instances go by their own word: as long as one takes to start and lead. */
 const gatewayPatience = 60_000;
 /** Milliseconds that pods get to go once nothing of them is needed. */
@@ -45,6 +45,7 @@ export async function drainRelease(records: ServiceRecords, asked: DrainRequest)
   const known = (await records.record())?.releases.find(({ id }) => id === release);
   const pods = new ReleasePods(cluster, service, release, progress);
   const gateway = new GatewayStatusWatch(cluster, service, progress);
+  const lost = new LostPods(cluster, progress);
   const name = objectNames(service).release(release);
   try {
     await assertEngine();
@@ -55,15 +56,15 @@ export async function drainRelease(records: ServiceRecords, asked: DrainRequest)
     if (known !== undefined && known.events.at(-1)?.event !== "draining") await note(records, release, "draining");
     await Promise.all([pods.start(), gateway.start()]);
     if (known === undefined || hasServed(known)) {
-      const outcome = await untilDrained(records, request, pods, gateway, generation);
+      const outcome = await untilDrained(records, request, pods, lost, gateway, generation);
       await assertEngine();
       await scale(cluster, name, 0);
       if (outcome === "deadline") await endNow(records, pods.of(null));
-      await untilGone(records, request, pods, outcome === "unheard");
+      await untilGone(records, request, pods, lost, outcome === "unheard");
     } else {
       await assertEngine();
       await scale(cluster, name, 0);
-      await untilGone(records, request, pods, false);
+      await untilGone(records, request, pods, lost, false);
     }
     await note(records, release, "drained");
     progress(`no instance of ${release} is left`);
@@ -82,13 +83,15 @@ async function untilDrained(
   records: ServiceRecords,
   { release, progress, signal }: DrainRequest,
   pods: ReleasePods,
+  lost: LostPods,
   gateway: GatewayStatusWatch,
   generation: number,
 ): Promise<"drained" | "deadline" | "unheard"> {
-  const { service, cluster } = records;
+  const { service } = records;
   const started = performance.now();
-  let lookedForNodes = Number.NEGATIVE_INFINITY;
-  let nodeNotes: ReadonlyMap<string, string> = new Map();
+  const pacing = new Pacing();
+  let drain = await drainSettings(records);
+  let settingsRead = started;
   for (;;) {
     signal.throwIfAborted();
     const changes = [pods.next, gateway.next];
@@ -102,7 +105,7 @@ async function untilDrained(
             status.instances.find((one) => one.id === id),
           )
         : "the gateway has not heard of it yet";
-      const note = nodeNotes.get(pod.metadata?.name ?? "");
+      const note = lost.notes.get(pod.metadata?.name ?? "");
       return work === null ? [] : [`${id}: ${note === undefined ? work : `${work}, and ${note}`}`];
     });
     if (left.length === 0) return "drained";
@@ -111,11 +114,14 @@ async function untilDrained(
       progress("the gateway says nothing: instances go by their own word");
       return "unheard";
     }
-    progress(`waiting for the instances of ${release} to finish their work: ${left.join("; ")}`);
-    const { settings } = await records.required();
-    const { deadline, onDeadline } = settings.drain;
+    progress(`waiting for the instances of ${release} to finish their work: ${named(left, "; ")}`);
+    if (performance.now() - settingsRead >= settingsInterval) {
+      settingsRead = performance.now();
+      drain = await drainSettings(records);
+    }
+    const { deadline, onDeadline } = drain;
     if (waited >= deadline) {
-      const message = `the drain of ${release} did not end within ${formatDuration(deadline)}: ${left.join("; ")}`;
+      const message = `the drain of ${release} did not end within ${formatDuration(deadline)}: ${named(left, "; ")}`;
       if (onDeadline === "stop") {
         progress(`${message}; they are ended`);
         return "deadline";
@@ -124,12 +130,13 @@ async function untilDrained(
         `${message}. The instances of ${release} stay and finish their work; the next pulumi up asks again (drain.onDeadline: "stop" would end them)`,
       );
     }
-    if (performance.now() - lookedForNodes >= nodeInterval) {
-      lookedForNodes = performance.now();
-      nodeNotes = await removeLostPods(cluster, { pods: seen, holdsWork: () => true, progress });
-    }
-    await pause(interval, AbortSignal.any([signal, ...changes]));
+    await lost.removeAmong(seen, () => true);
+    await pacing.untilNext(signal, changes);
   }
+}
+
+async function drainSettings(records: ServiceRecords) {
+  return (await records.required()).settings.drain;
 }
 
 /** What an instance still has to do, or null when nothing of it is needed. One that the gateway never knew has nothing of it. */
@@ -146,37 +153,33 @@ async function untilGone(
   records: ServiceRecords,
   { release, progress, signal }: DrainRequest,
   pods: ReleasePods,
+  lost: LostPods,
   mayHoldWork: boolean,
 ): Promise<void> {
-  const { service, cluster } = records;
+  const { service } = records;
   const started = performance.now();
-  const { settings } = await records.required();
   // Pods whose work nobody could ask for go by their own word, which may take as long as a drain.
-  const deadline = settings.drain.deadline + endDeadline;
-  let lookedForNodes = Number.NEGATIVE_INFINITY;
-  let nodeNotes: ReadonlyMap<string, string> = new Map();
+  const deadline = (await drainSettings(records)).deadline + endDeadline;
+  const pacing = new Pacing();
   for (;;) {
     signal.throwIfAborted();
     const change = pods.next;
     const seen = pods.of(null).map((pod) => ({ pod, id: pods.idOf(pod, service) }));
     if (seen.length === 0) return;
-    const names = seen
-      .map(({ pod, id }) => {
-        const note = nodeNotes.get(pod.metadata?.name ?? "");
+    const names = named(
+      seen.map(({ pod, id }) => {
+        const note = lost.notes.get(pod.metadata?.name ?? "");
         return note === undefined ? id : `${id} (${note})`;
-      })
-      .join(", ");
+      }),
+    );
     progress(`waiting for the pods of ${release} to go: ${names}`);
     if (performance.now() - started >= deadline) {
       throw new Error(
         `the pods of ${release} were told to go and are still there after ${formatDuration(deadline)}: ${names}`,
       );
     }
-    if (performance.now() - lookedForNodes >= nodeInterval) {
-      lookedForNodes = performance.now();
-      nodeNotes = await removeLostPods(cluster, { pods: seen, holdsWork: () => mayHoldWork, progress });
-    }
-    await pause(interval, AbortSignal.any([signal, change]));
+    await lost.removeAmong(seen, () => mayHoldWork);
+    await pacing.untilNext(signal, [change]);
   }
 }
 

@@ -5,6 +5,11 @@ import { orNull, statusOf } from "./failure";
 /** Milliseconds for which a node may not answer before pods that have nothing to lose there are made anew elsewhere. */
 const nodePatience = 60_000;
 
+/** Milliseconds between two looks of one waiting. */
+const defaultInterval = 10_000;
+/** How many nodes one look asks for. */
+const mostNodes = 10;
+
 interface NodeStanding {
   readonly exists: boolean;
   /** Since when it has not been ready; null while it is. */
@@ -61,6 +66,38 @@ export async function removeLostPods(
     }
   }
   return waitedFor;
+}
+
+/**
+ * Looks for lost pods while something is waited for, every 10 s, at the nodes that were not looked at for longest: at ten of them at a time,
+ * since two hundred would be twenty requests a second. Of more, the cluster itself may be first to see that a node is gone; it takes a minute.
+ */
+export class LostPods {
+  /** By pod's name, what a person should know of those that are waited for. */
+  readonly notes = new Map<string, string>();
+  private readonly asked = new Map<string, number>();
+  private looked = performance.now();
+
+  constructor(
+    private readonly cluster: Cluster,
+    private readonly progress: (message: string) => void,
+    private readonly interval = defaultInterval,
+  ) {}
+
+  /** Looks when it is time to; what lasts no longer than that asks nothing. */
+  async removeAmong(pods: LostPodsRequest["pods"], holdsWork: LostPodsRequest["holdsWork"]): Promise<void> {
+    const now = performance.now();
+    if (now - this.looked < this.interval) return;
+    this.looked = now;
+    const nodes = [...new Set(pods.flatMap(({ pod }) => pod.spec?.nodeName ?? []))]
+      .sort((a, b) => (this.asked.get(a) ?? 0) - (this.asked.get(b) ?? 0))
+      .slice(0, mostNodes);
+    for (const node of nodes) this.asked.set(node, now);
+    const suspects = pods.filter(({ pod }) => nodes.includes(pod.spec?.nodeName ?? ""));
+    const found = await removeLostPods(this.cluster, { pods: suspects, holdsWork, progress: this.progress });
+    for (const { pod } of suspects) this.notes.delete(pod.metadata?.name ?? "");
+    for (const [name, note] of found) this.notes.set(name, note);
+  }
 }
 
 /** Whether the cluster has given a pod up because of its node: told to go, with nobody who could do it. */

@@ -1,5 +1,4 @@
 import type { V1Pod } from "@kubernetes/client-node";
-import { pause } from "../bell";
 import type { Evidence, PodSettings } from "../deployment";
 import { formatDuration } from "../format";
 import type { Watch } from "../waiting";
@@ -7,17 +6,15 @@ import { gpuCapacity, shortage } from "./capacity";
 import type { Cluster } from "./connection";
 import { evidenceOf } from "./evidence";
 import { reasonOf, statusOf } from "./failure";
-import { removeLostPods } from "./lost-pods";
+import { LostPods } from "./lost-pods";
+import { mostNamed, named } from "./naming";
+import { Pacing } from "./pacing";
 import { disruptionOf, type PodStanding, standingOf, unschedulable } from "./pod-phase";
 import { ReleasePods } from "./release-pods";
 import type { ServiceRecords } from "./service-record";
 
 /** Milliseconds for which what mostly stays may still go away: a registry that has to be asked again, a Secret that is being made. */
 const stuckPatience = 45_000;
-/** Milliseconds after which pods are looked at again without news: for deadlines, and for nodes that went. */
-const interval = 2_000;
-/** Milliseconds between two looks whether the nodes of the pods are still there. */
-const nodeInterval = 10_000;
 /** How many pods may be taken away through no fault of their own before a person should know why the gate fails. */
 const mostReplaced = 3;
 
@@ -64,8 +61,8 @@ export async function untilProven(records: ServiceRecords, request: ProvingReque
   const started = performance.now();
   const stuckSince = new Map<string, number>();
   const told = new Notices(request.warn);
-  let lookedForNodes = performance.now();
-  let nodeNotes: ReadonlyMap<string, string> = new Map();
+  const lost = new LostPods(cluster, progress);
+  const pacing = new Pacing();
   try {
     await pods.start();
     for (;;) {
@@ -74,7 +71,7 @@ export async function untilProven(records: ServiceRecords, request: ProvingReque
       const count = request.count ?? pods.wanted(deployment);
       const all = pods.of(deployment).map((pod) => {
         const standing = standingOf(pod);
-        const note = nodeNotes.get(pod.metadata?.name ?? "");
+        const note = lost.notes.get(pod.metadata?.name ?? "");
         const detail = [standing.detail, note].filter(Boolean).join("; ");
         return { pod, id: pods.idOf(pod, service), standing: { ...standing, detail } };
       });
@@ -84,7 +81,7 @@ export async function untilProven(records: ServiceRecords, request: ProvingReque
       const wanted = seen.filter(({ standing }) => standing.phase !== "draining");
       const faulty = wanted.filter((one) => isFaulty(one, stuckSince));
       if (replaced.length >= mostReplaced) faulty.push(...replaced);
-      if (faulty.length > 0) throw new UnhealthyError("", await evidence(records, faulty));
+      if (faulty.length > 0) throw new UnhealthyError(moreThanNamed(faulty), await evidence(records, faulty));
       const settled = wanted.length === count && wanted.every(({ standing }) => standing.phase === "proven");
       if (settled && count > 0 && seen.length === count) {
         progress(`${count} of ${count} proven`);
@@ -95,15 +92,14 @@ export async function untilProven(records: ServiceRecords, request: ProvingReque
       if (performance.now() - started >= timeout) {
         const late = all.filter(({ standing }) => standing.phase !== "proven");
         const message = `${count} ${count === 1 ? "instance" : "instances"} of ${release} were not proven within ${formatDuration(timeout)}: ${summaryOf(seen, count)}`;
-        throw new UnhealthyError([message, ...told.texts].join("; "), await evidence(records, late));
+        const parts = [message, ...told.texts, moreThanNamed(late)].filter(Boolean);
+        throw new UnhealthyError(parts.join("; "), await evidence(records, late));
       }
-      if (performance.now() - lookedForNodes >= nodeInterval) {
-        lookedForNodes = performance.now();
-        const holdsWork = (pod: V1Pod) =>
-          standingOf(pod).phase === "proven" || pod.metadata?.deletionTimestamp !== undefined;
-        nodeNotes = await removeLostPods(cluster, { pods: seen, holdsWork, progress });
-      }
-      await pause(interval, AbortSignal.any([signal, change]));
+      await lost.removeAmong(
+        seen,
+        (pod) => standingOf(pod).phase === "proven" || pod.metadata?.deletionTimestamp !== undefined,
+      );
+      await pacing.untilNext(signal, [change]);
     }
   } finally {
     pods.close();
@@ -119,14 +115,25 @@ export function onlyNews(progress: (message: string) => void): (message: string)
   };
 }
 
-/** One line for the progress display. */
-function summaryOf(seen: readonly Seen[], count: number): string {
+/** One line for the progress display: of many instances, how many are in which phase. */
+export function summaryOf(seen: readonly Pick<Seen, "id" | "standing">[], count: number): string {
   const proven = seen.filter(({ standing }) => standing.phase === "proven").length;
-  const others = seen
-    .filter(({ standing }) => standing.phase !== "proven")
-    .map(({ id, standing: { phase, detail } }) => `${id} ${phase}${detail ? ` (${detail})` : ""}`);
+  const others = seen.filter(({ standing }) => standing.phase !== "proven");
   const missing = count - seen.filter(({ standing }) => standing.phase !== "draining").length;
-  return [`${proven} of ${count} proven`, ...others, ...(missing > 0 ? [`${missing} not created yet`] : [])].join("; ");
+  return [
+    `${proven} of ${count} proven`,
+    ...(others.length <= mostNamed ? others.map(describe) : countsOf(others)),
+    ...(missing > 0 ? [`${missing} not created yet`] : []),
+  ].join("; ");
+}
+
+const describe = ({ id, standing: { phase, detail } }: Pick<Seen, "id" | "standing">) =>
+  `${id} ${phase}${detail ? ` (${detail})` : ""}`;
+
+function countsOf(seen: readonly Pick<Seen, "standing">[]): readonly string[] {
+  const counts = new Map<string, number>();
+  for (const { standing } of seen) counts.set(standing.phase, (counts.get(standing.phase) ?? 0) + 1);
+  return [...counts].map(([phase, count]) => `${count} ${phase}`);
 }
 
 /** Whether waiting for a pod is of no use. `stuckSince` remembers what mostly stays, by the pod's UID. */
@@ -145,8 +152,13 @@ export function isFaulty(
   return performance.now() - since >= stuckPatience;
 }
 
+function moreThanNamed(seen: readonly Seen[]): string {
+  return seen.length <= mostNamed ? "" : `evidence of ${mostNamed} of the ${seen.length} that are not proven follows`;
+}
+
+/** Of the first few: each costs several requests, and what two hundred instances fail of is mostly the same. */
 function evidence({ cluster }: ServiceRecords, seen: readonly Seen[]): Promise<readonly Evidence[]> {
-  return Promise.all(seen.map(({ pod, id, standing }) => evidenceOf(cluster, pod, id, standing)));
+  return Promise.all(seen.slice(0, mostNamed).map(({ pod, id, standing }) => evidenceOf(cluster, pod, id, standing)));
 }
 
 /** Says once of each pod that was taken away that another one is waited for. */
@@ -178,7 +190,7 @@ export async function shortageOf(
   settings: Pick<PodSettings, "gpu" | "nodeSelector" | "tolerations">,
   waiting: readonly { readonly pod: V1Pod; readonly id: string }[],
 ): Promise<string> {
-  const said = `no node takes ${waiting.map(({ id }) => id).join(", ")}: ${unschedulable(waiting[0]?.pod ?? {})}`;
+  const said = `no node takes ${named(waiting.map(({ id }) => id))}: ${unschedulable(waiting[0]?.pod ?? {})}`;
   try {
     const [{ items: nodes }, { items: pods }] = await Promise.all([
       cluster.core.listNode({}),

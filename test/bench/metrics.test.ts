@@ -15,7 +15,7 @@ test("every goal has a name of its own and is measured by one experiment", () =>
 });
 
 test("a ratio of medians is met up to its limit and not above it", () => {
-  const results = new Results();
+  const results = new Results(goals);
   results.ratio("pack.tar", [100, 1, 1.25], [1, 0.2, 50]);
   results.ratio("restore.tar", [1.2501], [1]);
 
@@ -24,7 +24,7 @@ test("a ratio of medians is met up to its limit and not above it", () => {
 });
 
 test("where more is better, a ratio is met from its limit on", () => {
-  const results = new Results();
+  const results = new Results(goals);
   results.ratio("s3.rate", [90], [100]);
   expect(metricIn(results, "s3.rate")).toMatchObject({ ratio: 0.9, met: true });
 
@@ -33,7 +33,7 @@ test("where more is better, a ratio is met from its limit on", () => {
 });
 
 test("a value is judged by its worst run", () => {
-  const results = new Results();
+  const results = new Results(goals);
   results.value("memory.peak", [100e6, 401e6, 200e6]);
   results.value("scan.read", [0, 0, 0]);
 
@@ -42,7 +42,7 @@ test("a value is judged by its worst run", () => {
 });
 
 test("what nobody measured, and what could not be, is unmet and says so", () => {
-  const results = new Results();
+  const results = new Results(goals);
   results.missing("pack.restic", "restic is missing");
 
   expect(metricIn(results, "pack.restic")).toMatchObject({ met: false, ratio: null, note: "restic is missing" });
@@ -52,7 +52,7 @@ test("what nobody measured, and what could not be, is unmet and says so", () => 
 });
 
 test("only what was asked for is reported, in the order of the goals", () => {
-  const results = new Results();
+  const results = new Results(goals);
   results.ratio("restore.tar", [1], [1]);
   results.ratio("pack.tar", [1], [1]);
 
@@ -62,12 +62,14 @@ test("only what was asked for is reported, in the order of the goals", () => {
 });
 
 test("the document has each metric's raw numbers with their unit, its ratio, its goal, and whether that is met", () => {
-  const results = new Results();
+  const results = new Results(goals);
   results.ratio("pack.tar", [1.5, 1.25, 1.75], [1, 2, 3], "a note");
   results.ratio("pack.bytes", [2_000], [1_000]);
   results.ratio("s3.rate", [80e6], [85e6], "", { bytes: [2e9], "seconds up 1": [25] });
 
-  const text = JSON.stringify(documentOf(machine, { full: { files: 2, bytes: 3 } }, 3, results.all(everything)));
+  const text = JSON.stringify(
+    documentOf(machine, { tree: { full: { files: 2, bytes: 3 } } }, 3, results.all(everything)),
+  );
   const { metrics, runs, tree } = JSON.parse(text) as {
     metrics: ({ id: string } & Record<string, unknown>)[];
     runs: number;
@@ -95,7 +97,7 @@ test("the document has each metric's raw numbers with their unit, its ratio, its
 });
 
 test("the table shows medians, the goal, and what is unmet", () => {
-  const results = new Results();
+  const results = new Results(goals);
   results.ratio("pack.tar", [1, 3, 2], [4, 4, 4]);
   results.value("memory.peak", [123e6]);
 

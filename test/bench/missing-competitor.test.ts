@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Ours } from "../../bench/commands";
 import { unchangedScan } from "../../bench/experiments/unchanged-scan";
-import { Results } from "../../bench/metrics";
+import { goals, Results } from "../../bench/metrics";
 import { Workshop } from "../../bench/workshop";
 import { packageRoot } from "../../runtime/package-root";
 import { compiledCommand } from "../support/cli-compiled";
@@ -25,7 +25,7 @@ test("an experiment without its competitors measures what it can, and leaves the
   ];
   for (const tree of [full, half]) makeEnvironment(tree);
   mkdirSync(work);
-  const results = new Results();
+  const results = new Results(goals);
   const ours = new Ours(packageRoot(), folder.path);
   const shop = new Workshop(work, { full, half, wheels: "" }, ours, results, new Map(), 2, () => undefined);
 

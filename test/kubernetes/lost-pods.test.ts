@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
 import type { V1Pod, V1PodCondition } from "@kubernetes/client-node";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { CountingProxy } from "../../bench/cluster/counting-proxy";
 import { type Cluster, connectCluster, orNull } from "../../runtime/kubernetes";
-import { removeLostPods } from "../../runtime/kubernetes/lost-pods";
+import { LostPods, removeLostPods } from "../../runtime/kubernetes/lost-pods";
 import { ApiServer } from "../support/api-server";
 
 let server: ApiServer;
@@ -26,26 +27,25 @@ beforeEach(async () => {
 const secondsAgo = (seconds: number) => new Date(Math.floor(Date.now() / 1000) * 1000 - seconds * 1000);
 const evicted = { type: "DisruptionTarget", status: "True", reason: "DeletionByTaintManager" };
 
-async function makeNode(ready: string, since: Date): Promise<void> {
-  await cluster.core.createNode({ body: { metadata: { name: node } } });
+async function makeNode(ready: string, since: Date, name = node): Promise<void> {
+  await cluster.core.createNode({ body: { metadata: { name } } });
   const condition = { type: "Ready", status: ready, lastTransitionTime: since };
-  await cluster.core.replaceNodeStatus({
-    name: node,
-    body: { metadata: { name: node }, status: { conditions: [condition] } },
-  });
+  await cluster.core.replaceNodeStatus({ name, body: { metadata: { name }, status: { conditions: [condition] } } });
 }
 
 /** A pod on the node; one that is told to go stays, as nobody ends it. */
 async function makePod({
   conditions = [],
   deleted = false,
+  nodeName = node,
 }: {
   readonly conditions?: V1PodCondition[];
   readonly deleted?: boolean;
+  readonly nodeName?: string;
 } = {}): Promise<V1Pod> {
   const { core, namespace } = cluster;
   const name = `pod-${randomBytes(4).toString("hex")}`;
-  const spec = { nodeName: node, containers: [{ name: "comfyui", image: "image" }] };
+  const spec = { nodeName, containers: [{ name: "comfyui", image: "image" }] };
   const made = await core.createNamespacedPod({ namespace, body: { metadata: { name }, spec } });
   await core.replaceNamespacedPodStatus({
     name,
@@ -136,6 +136,42 @@ describe("a pod is left alone, and waited for,", () => {
     const pods = [{ pod, id: "r1-aaaaa/x" }];
     const request = { pods, holdsWork: () => true, progress: (text: string) => void said.push(text) };
     expect(await removeLostPods(restricted, request)).toEqual(new Map());
+    expect(await isThere(pod)).toBe(true);
+  });
+});
+
+describe("while something is waited for", () => {
+  test("ten nodes are asked for at a time, in turn, and what is known of the others stays", async () => {
+    const proxy = await CountingProxy.before(server.kubeconfig("admin"));
+    try {
+      const { namespace } = cluster;
+      const counted = await connectCluster({ kubeconfig: proxy.kubeconfig, namespace });
+      const names = Array.from({ length: 25 }, (_, index) => `${node}-${index}`);
+      const pods = await Promise.all(
+        names.map(async (nodeName) => {
+          if (nodeName !== `${node}-24`) await makeNode("Unknown", secondsAgo(20), nodeName);
+          return { pod: await makePod({ nodeName }), id: nodeName };
+        }),
+      );
+      const lost = new LostPods(counted, (text) => said.push(text), 0);
+      const asked = async () => {
+        proxy.requests.length = 0;
+        await lost.removeAmong(pods, () => true);
+        return proxy.requests.filter(({ what }) => what === "get nodes").length;
+      };
+      expect([await asked(), lost.notes.size]).toEqual([10, 10]);
+      expect([await asked(), lost.notes.size]).toEqual([10, 20]);
+      expect([await asked(), lost.notes.size]).toEqual([10, 24]);
+      expect(said).toEqual([`${node}-24 is lost with its node ${node}-24`]);
+    } finally {
+      proxy.close();
+    }
+  });
+
+  test("nothing is asked before it is time to", async () => {
+    const pod = await makePod();
+    const lost = new LostPods(cluster, (text) => said.push(text), 3_600_000);
+    await lost.removeAmong([{ pod, id: "r1-aaaaa/x" }], () => true);
     expect(await isThere(pod)).toBe(true);
   });
 });
