@@ -95,13 +95,16 @@ export class LostPrompts {
     const { ledger, spool, onLost } = this.parts;
     const { id: promptId, clients, instance } = entry;
     // Its client may have removed it, or sent it again, since it was looked at.
-    if (ledger.get(promptId) !== entry) return;
+    const isCurrent = () => ledger.get(promptId) === entry;
+    if (!isCurrent()) return;
     const kept = spool.results.get(promptId);
     // The gateway was killed after the result was kept and before that was noted.
     if (kept?.instance === instance.id && kept.epoch === instance.epoch) return ledger.drop(entry);
     const { record, messages } = describeLoss(entry, await ledger.requestOf(entry), reason, Date.now());
     const staged = await spool.results.stage();
-    await spool.results.keep(staged, { promptId, clients, instance: instance.id, epoch: instance.epoch }, record);
+    const result = { promptId, clients, instance: instance.id, epoch: instance.epoch, lost: true };
+    await spool.results.keep(staged, result, record, isCurrent);
+    if (!isCurrent()) return;
     await ledger.drop(entry);
     onLost(entry, messages);
   }

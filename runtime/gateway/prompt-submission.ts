@@ -119,11 +119,13 @@ async function conclude(
   answer: Answer,
   instance: Instance,
   { visitor }: Exchange,
-  { ledger, fleet, metrics }: GatewayParts,
+  { ledger, spool, fleet, metrics }: GatewayParts,
 ): Promise<Outcome> {
   const accepted = answer.status === 200;
   if (accepted) {
     ledger.accept(entry, numberIn(answer.body.toString("utf8")));
+    // Sent again after it was lost: who asks for its result from now on is to wait for the new one.
+    await spool.results.removeLoss(entry.id);
     if (visitor.release === null) fleet.noteServed(instance.release);
     metrics.prompts.inc({ release: instance.release, instance: instance.id });
   } else await ledger.drop(entry);

@@ -179,13 +179,15 @@ export class ResultCollector {
   private async keepAnew(entry: PromptEntry, record: string, source: Instance | null): Promise<void> {
     const { ledger, spool } = this.parts;
     // It may be kept, or removed by its client, since it was seen.
-    if (ledger.get(entry.id) !== entry) return;
+    const isCurrent = () => ledger.get(entry.id) === entry;
+    if (!isCurrent()) return;
     const staged = await spool.results.stage();
     try {
       if (!(await this.copyFiles(entry, record, staged, source))) return;
-      if (ledger.get(entry.id) === entry) {
+      if (isCurrent()) {
         const { id: promptId, clients, instance } = entry;
-        await spool.results.keep(staged, { promptId, clients, instance: instance.id, epoch: instance.epoch }, record);
+        const result = { promptId, clients, instance: instance.id, epoch: instance.epoch, lost: false };
+        await spool.results.keep(staged, result, record, isCurrent);
       }
       await ledger.drop(entry);
     } finally {

@@ -29,6 +29,8 @@ const keptResult = z.object({
   endedAt: z.number(),
   bytes: z.number(),
   files: z.array(keptFile),
+  /** Whether it is the gateway's own, of a prompt that went with its instance. */
+  lost: z.boolean().default(false),
 });
 export type KeptResult = z.infer<typeof keptResult>;
 
@@ -143,11 +145,15 @@ export class ResultStore {
     await rm(folder, { recursive: true, force: true });
   }
 
-  /** Gives a staged result its place; an earlier one of the same prompt is replaced. */
+  /**
+   * Gives a staged result its place; an earlier one of the same prompt is replaced.
+   * @param isCurrent asked when it is written: a prompt may have been sent again meanwhile, and its result must not be replaced by this one.
+   */
   async keep(
     { folder, files }: StagedResult,
-    result: Pick<KeptResult, "promptId" | "instance" | "epoch" | "clients">,
+    result: Pick<KeptResult, "promptId" | "instance" | "epoch" | "clients" | "lost">,
     record: string,
+    isCurrent: () => boolean,
   ): Promise<void> {
     const bytes = files.reduce((sum, file) => sum + file.bytes, Buffer.byteLength(record));
     const kept: KeptResult = { ...result, endedAt: endOrNow(record), bytes, files };
@@ -155,8 +161,14 @@ export class ResultStore {
     await writeFile(join(folder, "meta.json"), JSON.stringify(kept), { mode: 0o600 });
     const place = this.newPlace(result.promptId);
     await rename(folder, place);
+    if (!isCurrent()) return rm(place, { recursive: true, force: true });
     this.changes.put("results", basename(place));
     await this.replace(place, kept);
+  }
+
+  /** Removes a result that says that its prompt was lost: the prompt runs anew. */
+  async removeLoss(promptId: string): Promise<void> {
+    if (this.get(promptId)?.lost) await this.remove(promptId);
   }
 
   async remove(promptId: string): Promise<void> {

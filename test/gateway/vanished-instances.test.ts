@@ -45,6 +45,23 @@ describe("an instance that vanishes", () => {
     expect((await bench.result(next)).status.status_str).toBe("success");
   });
 
+  test("leaves no error for a prompt that was sent again under its id", async () => {
+    const a = await bench.upstream({ name: "a", duration: null });
+    await bench.start();
+    await bench.setTargets("r1", [target(a, "r1/0")]);
+    const body = { prompt: { "1": { class_type: "SaveImage", inputs: {} } }, prompt_id: "mine" };
+    expect((await bench.post("/prompt", body)).status).toBe(200);
+    await a.kill();
+    const b = await bench.upstream({ name: "b", duration: null });
+    await bench.setTargets("r1", [target(b, "r1/1")]);
+    expect((await bench.result("mine")).status.status_str).toBe("error");
+
+    expect((await bench.post("/prompt", body)).status).toBe(200);
+    expect(await (await bench.get("/history/mine")).json()).toEqual({});
+    b.finishOne();
+    expect((await bench.result("mine")).status.status_str).toBe("success");
+  });
+
   test("unnoticed, with another process answering in its place, leaves an error too", async () => {
     const a = await bench.upstream({ name: "a", duration: null });
     await bench.start();
