@@ -127,6 +127,33 @@ describe("a service whose nodes, pods and API server go goes on:", { timeout: 60
     await held.wasLostOnce();
   });
 
+  test("a node is removed while the gate waits, another while the new release serves: both are replaced", async () => {
+    const old = await serving();
+    const first = await addNode();
+    const traffic = await clients();
+    await declareNext({ stableFor: "10s" });
+    const run = services.project.start("up", "--yes", "--skip-preview");
+    await services.instancesThat("to be one that boots on the node that will go", (seen) =>
+      seen.some(({ pod, phase }) => pod.spec?.nodeName === first && phase === "booting"),
+    );
+    await services.cluster.lab.removeNode(first);
+    await addNode(2);
+    const { code, output } = await run.ended;
+    expect(code, output).toBe(0);
+    expect(output).toContain(`is lost with its node ${first}`);
+    expect(await serving()).not.toBe(old);
+    await untilWhole();
+
+    const held = await HeldPrompt.start(services);
+    await services.cluster.lab.removeNode(held.node);
+    await held.isLost();
+    await addNode();
+    await untilWhole();
+    await services.project.mustUp();
+    await expectOnlyLosses(traffic);
+    await held.wasLostOnce();
+  });
+
   test("a node fails while the gate waits, another while the old release drains: the same update ends well", async () => {
     const held = await HeldPrompt.start(services);
     const old = await serving();
