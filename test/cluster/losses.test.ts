@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { waitFor } from "../../runtime/waiting";
 import { ClusterServices, type SeenInstance } from "../support/cluster-service";
@@ -24,11 +23,7 @@ describe("a service whose nodes, pods and API server go goes on:", { timeout: 60
     services.declare([{ name: "studio", count: 2, health: { ...quickHealth, ...health }, pod: { tolerations } }]);
   }
 
-  async function addNode(gpus = 1): Promise<string> {
-    const name = `gpu-${randomBytes(3).toString("hex")}`;
-    await services.cluster.lab.addNode(name, { gpus });
-    return name;
-  }
+  const addNode = (gpus = 1) => services.addNode(gpus);
 
   /** Declares another release of the same. */
   async function declareNext(health: object = {}): Promise<void> {

@@ -52,7 +52,9 @@ export class ClusterServices implements AsyncDisposable {
     readonly connection: Cluster,
     readonly s3: S3Server,
     readonly project: PulumiProject,
-    /** The node with the GPUs. */
+    /** Of its nodes, which its pods ask for: tests may share a cluster. */
+    private readonly labels: Readonly<Record<string, string>>,
+    /** The first node with GPUs. */
     readonly node: string,
   ) {}
 
@@ -60,8 +62,8 @@ export class ClusterServices implements AsyncDisposable {
   static async create(name: string, { gpus = gpusPerNode } = {}): Promise<ClusterServices> {
     useKubernetesPlugin();
     const cluster = await openCluster(name);
-    const node = `gpu-${randomBytes(3).toString("hex")}`;
-    await cluster.lab.addNode(node, { gpus });
+    const labels = { "tests.pulumi-comfyui/pool": cluster.namespace };
+    const node = await addNode(cluster, labels, gpus);
     const s3 = await cluster.s3Server("versitygw");
     process.env.AWS_ACCESS_KEY_ID = keys.accessKeyId;
     process.env.AWS_SECRET_ACCESS_KEY = keys.secretAccessKey;
@@ -75,7 +77,12 @@ export class ClusterServices implements AsyncDisposable {
     });
     const connection = await connectCluster({ kubeconfig, namespace });
     const project = PulumiProject.create({ program, name });
-    return new ClusterServices(cluster, connection, s3, project, node);
+    return new ClusterServices(cluster, connection, s3, project, labels, node);
+  }
+
+  /** A further node with GPUs for its pods. */
+  addNode(gpus: number): Promise<string> {
+    return addNode(this.cluster, this.labels, gpus);
   }
 
   /** Makes the environment. Its interpreter has to be at the same path in the pods' image. */
@@ -107,6 +114,7 @@ export class ClusterServices implements AsyncDisposable {
       agentImage: images.node,
       storage: "2Gi",
       storeCredentials: "store",
+      nodeSelector: this.labels,
     };
     this.declared = services;
     project.declare({
@@ -248,4 +256,10 @@ export class ClusterServices implements AsyncDisposable {
     await this.cluster.close();
     await this.s3.stop();
   }
+}
+
+async function addNode({ lab }: TestCluster, labels: Readonly<Record<string, string>>, gpus: number): Promise<string> {
+  const name = `gpu-${randomBytes(3).toString("hex")}`;
+  await lab.addNode(name, { gpus, labels });
+  return name;
 }
