@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { ownerName, type PodSettings, sameOwner } from "../../runtime/deployment";
 import {
-  endFailedPods,
+  endStuckPods,
   scale,
   stopWorkstation,
   untilWorkstationRuns,
@@ -68,7 +68,7 @@ async function bring(inputs: Inputs, context: Context): Promise<void> {
   await context.assertEngine();
   await records.declare(owner, state);
   if (state === "stopped") return stopWorkstation(records, context);
-  await endFailedPods(records);
+  await endStuckPods(records);
   await scale(records.cluster, records.names.workstation, 1);
   await untilWorkstationRuns(records, { ...context, deployment, settings: pod, timeout: startTimeout, stopTimeout });
 }

@@ -48,6 +48,6 @@ export {
 } from "./service-record";
 export { allWaysIn, podOf, type WayIn, waysIn } from "./way-in";
 export { parseWorkstationRecord, type WorkstationRecord, WorkstationRecords } from "./workstation-record";
-export { endFailedPods, untilWorkstationRuns } from "./workstation-start";
+export { endStuckPods, untilWorkstationRuns } from "./workstation-start";
 export { stopWorkstation } from "./workstation-stop";
 export { wakeWorkstation } from "./workstation-wake";

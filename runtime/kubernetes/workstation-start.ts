@@ -1,6 +1,6 @@
 import type { V1Pod } from "@kubernetes/client-node";
 import { pause } from "../bell";
-import type { Evidence, PodSettings, WorkstationStatus } from "../deployment";
+import { type Evidence, type PodSettings, type WorkstationStatus, workstationStatusIn } from "../deployment";
 import { formatDuration } from "../format";
 import type { Watch } from "../waiting";
 import { DeploymentPods } from "./deployment-pods";
@@ -100,13 +100,19 @@ export async function untilWorkstationRuns(records: WorkstationRecords, start: W
   }
 }
 
-/** Ends pods that have failed for good, as their agent noted: what was wrong may have been mended, and another pod tries it. */
-export async function endFailedPods({ cluster, labels }: WorkstationRecords): Promise<void> {
+/**
+ * Ends pods that would not go on by themselves: of what has failed for good, as their agent noted, something may have been mended; and one
+ * that waits for an environment has read what it is to be filled from, before that was declared. Another pod tries it.
+ */
+export async function endStuckPods(records: WorkstationRecords): Promise<void> {
+  const { cluster, labels } = records;
   const { core, namespace } = cluster;
   const { items } = await core.listNamespacedPod({ namespace, labelSelector: selectorOf(labels) });
+  const told = workstationStatusIn((await records.told())?.data);
   for (const pod of items) {
     const { name = "", uid = "" } = pod.metadata ?? {};
-    if (standingOf(pod).fault?.kind !== "certain") continue;
+    const isBlocked = told?.pod === name && told.blocked !== null;
+    if (standingOf(pod).fault?.kind !== "certain" && !isBlocked) continue;
     try {
       await orNull(core.deleteNamespacedPod({ name, namespace, body: { preconditions: { uid } } }));
     } catch (error) {

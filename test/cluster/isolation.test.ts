@@ -55,7 +55,8 @@ class Spy:
             folders[:] = [name for name in folders if os.path.join(folder, name) not in ("/sys", "/usr", "/lib")]
             for name in files:
                 path = os.path.join(folder, name)
-                if os.path.islink(path) or (folder.startswith("/proc") and name not in ("environ", "cmdline")):
+                # Pipes and devices would have it wait for ever.
+                if os.path.islink(path) or not os.path.isfile(path) or (folder.startswith("/proc") and name not in ("environ", "cmdline")):
                     continue
                 content = read(path)
                 if any(secret in content for secret in secrets):
@@ -63,7 +64,7 @@ class Spy:
         token = "/var/run/secrets/kubernetes.io/serviceaccount/token"
         result = {
             "found": found,
-            "variables": sorted(name for name in os.environ if name.startswith(("AWS_", "KUBERNETES_"))),
+            "variables": sorted(name for name in os.environ if name.startswith("AWS_")),
             "token": os.path.exists(token),
             "mounts": sorted(path for path in told["paths"] if os.path.exists(path)),
             "user": [os.getuid(), os.getgid()],

@@ -83,7 +83,7 @@ test("a second stack is refused with the owner's name and since when, and may ta
   const refusedToEnd = await project.destroy();
   expect(refusedToEnd.code).not.toBe(0);
   expect(refusedToEnd.output).toContain("was taken over by organization/owners/second");
-  const [, claimUrn = ""] = /pulumi state delete --target-dependents '(.+)'/.exec(refusedToEnd.output) ?? [];
+  const [, claimUrn = ""] = /pulumi state delete --target-dependents '([^']+)'/.exec(refusedToEnd.output) ?? [];
   const forgotten = await project.run("state", "delete", claimUrn, "--target-dependents", "--yes");
   expect(forgotten.code, forgotten.output).toBe(0);
   const gone = await project.destroy();
