@@ -114,10 +114,10 @@ describe("a release that is not healthy", () => {
 
   test("names the space that its environment needs when its pods have less", async () => {
     const big = join(services.project.environment, "ComfyUI/custom_nodes/painter/weights.bin");
-    writeFileSync(big, randomBytes(100 * 2 ** 20));
+    writeFileSync(big, randomBytes(120 * 2 ** 20));
     await services.publish();
-    declare({ pod: { storage: "80Mi" } });
-    await expectRefused(await services.project.up(), /pod\.storage/, /80 MiB/);
+    declare({ pod: { storage: "100Mi" } });
+    await expectRefused(await services.project.up(), /pod\.storage/, /100 MiB/);
     declare({ pod: { storage: "400Mi" } });
     await expectRecovered();
     services.project.removePlugin("painter");
