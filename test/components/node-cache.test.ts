@@ -1,8 +1,13 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { chownSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { V1PodSpec } from "@kubernetes/client-node";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { comfyuiPod } from "../../components/platforms/kubernetes/comfyui-pod";
 import { prepareNodeCache } from "../../components/platforms/kubernetes/node-cache";
+import { podSchema, podSettings } from "../../providers/declarations/pod";
+import { type Cluster, connectCluster } from "../../runtime/kubernetes";
+import { ApiServer } from "../support/api-server";
 import { temporaryFolder } from "../support/trees";
 
 const isRoot = process.getuid?.() === 0;
@@ -51,5 +56,48 @@ describe.runIf(isRoot)("what prepares a node's cache", () => {
     const others = prepare(join(folder.path, "others"), 4242);
     expect([others.status, others.stderr]).toEqual([0, expect.stringContaining("EPERM")]);
     expect(statSync(join(folder.path, "others")).uid).toBe(17);
+  });
+});
+
+describe("a pod with a node's cache, at a real API server,", () => {
+  const { image, nodeCache } = { image: "registry/comfyui:1", nodeCache: { path: "/var/lib/comfyui-restores" } };
+  let server: ApiServer;
+  let cluster: Cluster;
+  beforeAll(async () => {
+    server = await ApiServer.start();
+    cluster = await connectCluster({ kubeconfig: server.kubeconfig("admin"), namespace: "default" });
+  });
+  afterAll(() => server?.stop());
+
+  function specOf(pod: object): V1PodSpec {
+    const settings = podSettings(podSchema.parse({ image, ...pod }), {});
+    return comfyuiPod({
+      mode: "instance",
+      pod: settings,
+      ...{ grace: 60, programs: "programs", variables: "variables", told: "told" },
+      environment: { emptyDir: {} },
+      storage: settings.storage,
+      agentEnvironment: [],
+    }) as V1PodSpec;
+  }
+
+  async function create(level: string, pod: object): Promise<string> {
+    const labels = { "pod-security.kubernetes.io/enforce": level };
+    const name = `${level}-${"nodeCache" in pod ? "with" : "without"}`;
+    await cluster.core.createNamespace({ body: { metadata: { name, labels } } });
+    try {
+      await cluster.core.createNamespacedPod({ namespace: name, body: { metadata: { name }, spec: specOf(pod) } });
+      return "accepted";
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }
+
+  test("is accepted where hostPath volumes are, and only there", async () => {
+    expect(await create("restricted", {})).toBe("accepted");
+    expect(await create("privileged", { nodeCache })).toBe("accepted");
+    for (const level of ["baseline", "restricted"]) {
+      expect(await create(level, { nodeCache })).toMatch(new RegExp(`violates PodSecurity .*${level}.*hostPath`));
+    }
   });
 });
