@@ -40,7 +40,7 @@ export interface DevWorkstationArgs {
    * only requested when it is said here.
    * @default the platform's
    */
-  readonly pod?: Partial<PodArgs>;
+  readonly pod?: Partial<Omit<PodArgs, "nodeCache">>;
   /** Further command-line arguments of ComfyUI. Changing them restarts it. @default [] */
   readonly arguments?: readonly string[];
   /** Environment variables of ComfyUI. Changing them restarts it. @default {} */

@@ -37,6 +37,16 @@ export interface PodArgs {
    * that comes to use more is evicted. @default "50Gi"
    */
   readonly storage?: string;
+  /**
+   * Keeps restored environments on each node, so that a further instance there, or one that comes back, copies its environment from the node's
+   * disk and reads nothing of its content from the store. For instances only: a workstation has its environment on a claim. `path` is a folder of the nodes (a
+   * `hostPath` volume, made where it is missing) that only the agent's container gets. A namespace that enforces the Pod Security level `baseline` or
+   * `restricted` refuses such pods. The folder is made over to the pods' user by a container that is root for that, and ends before anything else starts.
+   * `keep` is how many environments stay on a node, of all services with this path; each takes its size of the node's disk, which `storage` does
+   * not count. Where a tenth of the disk would not stay free, nothing is kept. Changing it is a rotation, as for every property of a pod.
+   * @default none; `keep`: 2
+   */
+  readonly nodeCache?: { readonly path: string; readonly keep?: number };
   /** Claim with the model files, and the folder in it; must be readable on every node. @default the environment's own models */
   readonly models?: { readonly claim: string; readonly folder?: string };
   /** Service account whose cloud credentials the agent reads the store with; ComfyUI's container gets none. @default none */

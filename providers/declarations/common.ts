@@ -183,8 +183,9 @@ export async function lookAtPlatform<Recorded extends { readonly name: string }>
     const own = (declaration.arguments as { readonly pod?: unknown }).pod ?? {};
     const { secrets } = surroundings;
     const isAsking = secrets?.kind === declaration.kind && secrets.name === declaration.name;
-    const kubeconfig = isAsking ? secrets.kubeconfig : undefined;
-    const { cluster, problems } = await lookAtCluster(platform, own, kubeconfig);
+    const content = isAsking ? secrets.kubeconfig : undefined;
+    const instances = declaration.kind === "OnlineService";
+    const { cluster, problems } = await lookAtCluster(platform, own, { content, instances });
     return {
       record: undefined,
       cluster,

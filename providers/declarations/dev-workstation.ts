@@ -93,9 +93,14 @@ function platformArgumentProblems({ platform, environment, pod, idleStop }: Give
   const isClaim = claimSchema.safeParse(environment).success;
   if (platform?.kind === "kubernetes") {
     const isFolder = typeof environment === "object" && environment !== null && "root" in environment;
-    if (!isFolder) return [];
+    const problems: Problem[] = [];
+    if (Object(pod).nodeCache !== undefined) {
+      const reason = "is for the instances of a service: a workstation has its environment on a claim";
+      problems.push({ path: "pod.nodeCache", reason });
+    }
+    if (!isFolder) return problems;
     const reason = `${JSON.stringify(environment.root)} is a folder of this machine, which pods do not reach: use claim({ size: "200Gi" }), or claim({ name }) of one that is there`;
-    return [{ path: "environment", reason }];
+    return [...problems, { path: "environment", reason }];
   }
   if (platform?.kind !== "local") return [];
   const onlyInCluster = (path: string) => ({ path, reason: "is for a workstation on kubernetes({ … })" });

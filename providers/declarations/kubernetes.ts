@@ -41,11 +41,12 @@ export function clusterNameProblems(name: string): readonly Problem[] {
  * What is wrong with a platform and what a component wants there; and its cluster, where it can be reached.
  * @param given what the component says of its pods itself, as it is declared.
  * @param content the kubeconfig where it is given as content: a secret, which is not in the declaration.
+ * @param instances whether its pods restore their environments: only they keep them on their nodes.
  */
 export async function lookAtCluster(
   platform: ClusterPlace,
   given: unknown,
-  content?: string,
+  { content, instances }: { readonly content: string | undefined; readonly instances: boolean },
 ): Promise<{ readonly cluster: Cluster | null; readonly problems: readonly Problem[] }> {
   const [shared, own] = [podSchema.safeParse(platform.pod ?? {}), podSchema.safeParse(given)];
   const named = [given, platform.pod].some((pod) => Object(pod).image !== undefined);
@@ -61,7 +62,8 @@ export async function lookAtCluster(
     return { cluster: reached.cluster, problems: [...noImage, ...reached.problems] };
   }
   const known = { ...(shared.success ? shared.data : {}), image: "unknown" };
-  const pod = podSettings(known, own.success ? own.data : {});
+  const settings = podSettings(known, own.success ? own.data : {});
+  const pod = instances ? settings : { ...settings, nodeCache: null };
   return {
     cluster: reached.cluster,
     problems: [...noImage, ...(await settingProblems(reached.cluster, pod, Object(given)))],

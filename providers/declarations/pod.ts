@@ -123,6 +123,43 @@ const resourcesSchema = z
     }
   });
 
+/** What a node is made of: kubelet and containers would not expect the folder of another user there. */
+const nodesOwn = [
+  "/bin",
+  "/boot",
+  "/dev",
+  "/etc",
+  "/lib",
+  "/lib64",
+  "/proc",
+  "/run",
+  "/sbin",
+  "/sys",
+  "/usr",
+  "/var/run",
+];
+const kubeletsOwn = [
+  "/var/lib/kubelet",
+  "/var/lib/containerd",
+  "/var/lib/docker",
+  "/var/lib/containers",
+  "/var/lib/etcd",
+];
+
+const nodePathSchema = z
+  .string()
+  .regex(/^(\/[^/\0]+)+$/, {
+    error: ({ input }) =>
+      `${JSON.stringify(input)} is no absolute path of a folder on the nodes, such as "/var/lib/comfyui-restores"`,
+  })
+  .refine((path) => !path.split("/").some((name) => name === "." || name === ".."), {
+    error: ({ input }) => `${JSON.stringify(input)} leads through "." or "..", which Kubernetes refuses`,
+  })
+  .refine((path) => ![...nodesOwn, ...kubeletsOwn].some((own) => path === own || path.startsWith(`${own}/`)), {
+    error: ({ input }) =>
+      `${JSON.stringify(input)} is in a folder that the node itself, its kubelet or its containers use: name one of its own, such as "/var/lib/comfyui-restores"`,
+  });
+
 /** Every property may be left out: a service's pod takes the platform's. */
 export const podSchema = z.strictObject({
   image: imageSchema.optional(),
@@ -133,6 +170,16 @@ export const podSchema = z.strictObject({
   nodeSelector: z.record(labelKey, labelValue).optional(),
   tolerations: z.array(tolerationSchema).optional(),
   storage: storageSchema.optional(),
+  nodeCache: z
+    .strictObject({
+      path: nodePathSchema,
+      keep: z
+        .int("is not a whole number of restores")
+        .min(1, "is less than 1: leave nodeCache out where nothing is to be kept")
+        .max(100, "is more than 100 restores, each as large as an environment")
+        .default(2),
+    })
+    .optional(),
   models: z
     .strictObject({
       claim: objectNameSchema,
@@ -165,6 +212,7 @@ export function podSettings(platform: PodArguments, own: PodArguments): PodSetti
     nodeSelector: pod.nodeSelector ?? {},
     tolerations: pod.tolerations ?? [{ key: "nvidia.com/gpu", operator: "Exists", effect: "NoSchedule" }],
     storage: pod.storage ?? "50Gi",
+    nodeCache: pod.nodeCache ?? null,
     models: pod.models ?? null,
     serviceAccount: pod.serviceAccount ?? null,
     storeCredentials: pod.storeCredentials ?? null,
@@ -185,5 +233,6 @@ function withoutUndefined<T extends object>(value: T): Partial<T> {
 export function workstationPod(platform: unknown, own: unknown): PodSettings {
   const [ofPlatform, ofWorkstation] = [podSchema.safeParse(platform ?? {}), podSchema.safeParse(own ?? {})];
   const settings = { ...ofPlatform.data, ...withoutUndefined(ofWorkstation.data ?? {}) };
-  return podSettings({ image: "none", ...settings }, {});
+  // Its environment is on a claim.
+  return { ...podSettings({ image: "none", ...settings }, {}), nodeCache: null };
 }

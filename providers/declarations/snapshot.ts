@@ -102,7 +102,7 @@ async function claimProblems({ environment, platform, workstation }: Given): Pro
   const { cluster, problems } = await reachCluster(declared.data.platform);
   if (cluster === null || problems.length > 0 || name === undefined) return problems;
   const pod = { ...podSettings({ image: "none", ...declared.data.platform.pod }, {}) };
-  const missing = await settingProblems(cluster, { ...pod, gpu: { ...pod.gpu, count: 0 } }, {});
+  const missing = await settingProblems(cluster, { ...pod, gpu: { ...pod.gpu, count: 0 }, nodeCache: null }, {});
   if (missing.length > 0) return missing;
   if ((await claimUse(cluster, name)) !== null) return [];
   const reason = `the namespace ${cluster.namespace} of ${clusterName(cluster)} has no claim ${JSON.stringify(name)}`;

@@ -16,7 +16,7 @@ import {
   recordRemoval,
   type ServiceRecords,
 } from "../../runtime/kubernetes";
-import { modelsFolder, ports } from "../../runtime/kubernetes/pod-places";
+import { modelsFolder, nodeCacheFolder, ports } from "../../runtime/kubernetes/pod-places";
 import { argumentsSchema, environmentVariablesSchema, ownerSchema } from "../declarations/common";
 import { healthSchema, workflowSchema } from "../declarations/online-service";
 import { bytesOf, podSchema, podSettings } from "../declarations/pod";
@@ -167,8 +167,9 @@ function instanceOf(service: string, release: string, drainDeadline: number, spe
   const { snapshot, store, pod, arguments: args, health } = spec;
   const models = pod?.models == null ? null : modelsFolder;
   const storage = pod === undefined ? {} : { storage: bytesOf(pod.storage) };
+  const nodeCache = pod?.nodeCache == null ? {} : { nodeCache: { folder: nodeCacheFolder, keep: pod.nodeCache.keep } };
   return {
-    ...{ service, release, snapshot, store: store ?? {}, models, ...storage },
+    ...{ service, release, snapshot, store: store ?? {}, models, ...storage, ...nodeCache },
     ...{ arguments: args, health, drainDeadline, ports: { comfyui: ports.comfyui, agent: ports.agent } },
   };
 }

@@ -7,6 +7,7 @@ import {
   snapshotSchema,
   storeSchema,
 } from "../instance";
+import type { NodeCache } from "../snapshot";
 import type { StoreSettings } from "../store";
 
 /** `instance.json`: what the agent of every pod of a release is told. */
@@ -20,6 +21,8 @@ export interface InstanceSpec {
   readonly store?: Pick<StoreSettings, "region" | "endpoint" | "pathStyle" | "kmsKeyId">;
   /** Folder with the model files, `/comfyui/models` where a volume is mounted there; null where the snapshot needs none or has them. */
   readonly models: string | null;
+  /** Where restores are kept on the node for its other pods, in the agent's container only, and how many of them. Default: nowhere. */
+  readonly nodeCache?: Pick<NodeCache, "folder" | "keep">;
   /** Bytes that the pod may use of its node's disk; beyond that the kubelet evicts it. Default: no such limit. */
   readonly storage?: number;
   /** Further command-line arguments of ComfyUI. */
@@ -38,6 +41,7 @@ export const instanceSpecSchema: z.ZodType<InstanceSpec> = z.object({
   snapshot: snapshotSchema,
   store: storeSchema.exactOptional(),
   models: absolutePath.nullable(),
+  nodeCache: z.object({ folder: absolutePath, keep: z.int().min(1) }).exactOptional(),
   storage: z.number().nonnegative().exactOptional(),
   arguments: z.array(argumentSchema),
   health: healthSchema,

@@ -98,6 +98,7 @@ async function attemptRestore(
     inPlace: true,
     // The interpreter is in ComfyUI's image, not in the agent's.
     usedElsewhere: true,
+    ...(spec.nodeCache === undefined ? {} : { nodeCache: spec.nodeCache }),
     progress: (message) => journal.enter("restoring", message),
     signal,
   });

@@ -66,6 +66,8 @@ export interface PodSettings {
   readonly tolerations: readonly Toleration[];
   /** Space for the restored environment and what ComfyUI writes: ephemeral storage of the node. */
   readonly storage: string;
+  /** Folder of the node in which restores are kept for its other pods, and how many; null: they are kept nowhere. */
+  readonly nodeCache: { readonly path: string; readonly keep: number } | null;
   /** Claim with the model files, and the folder in it; null: the environment has them. */
   readonly models: { readonly claim: string; readonly folder: string } | null;
   /** Service account whose cloud credentials the agent reads the store with. */

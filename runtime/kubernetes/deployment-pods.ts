@@ -58,15 +58,25 @@ export class DeploymentPods {
 
   /** How many pods the Deployment with this UID is to have, as its ReplicaSet has been told; 0 while it has none. */
   wanted(deployment: string): number {
-    const own = [...this.replicaSets.values()].filter(({ metadata }) =>
-      metadata?.ownerReferences?.some(({ controller, uid }) => controller === true && uid === deployment),
-    );
-    return own.reduce((sum, { spec }) => sum + (spec?.replicas ?? 0), 0);
+    return this.setsOf(deployment).reduce((sum, { spec }) => sum + (spec?.replicas ?? 0), 0);
+  }
+
+  /** Why the API server does not take its pods, a policy or a quota say; null where it does. */
+  refusal(deployment: string): string | null {
+    const conditions = this.setsOf(deployment).flatMap(({ status }) => status?.conditions ?? []);
+    const failure = conditions.find(({ type, status }) => type === "ReplicaFailure" && status === "True");
+    return failure === undefined ? null : (failure.message ?? failure.reason ?? "without a reason");
   }
 
   /** Aborted with the next change. */
   get next(): AbortSignal {
     return this.changes.next;
+  }
+
+  private setsOf(deployment: string): readonly V1ReplicaSet[] {
+    return [...this.replicaSets.values()].filter(({ metadata }) =>
+      metadata?.ownerReferences?.some(({ controller, uid }) => controller === true && uid === deployment),
+    );
   }
 
   /** UID of the Deployment that a pod belongs to, through its ReplicaSet; undefined when that is not known (yet). */

@@ -61,18 +61,23 @@ export async function settingProblems(
 ): Promise<readonly Problem[]> {
   const { core, namespace } = cluster;
   const problems: Problem[] = [];
-  const look = async (path: string, what: string, request: Promise<unknown>) => {
+  const look = async <T>(path: string, what: string, request: Promise<T>): Promise<T | null> => {
     try {
-      if ((await orNull(request)) === null) problems.push({ path, reason: `${clusterName(cluster)} has no ${what}` });
+      const found = await orNull(request);
+      if (found === null) problems.push({ path, reason: `${clusterName(cluster)} has no ${what}` });
+      return found;
     } catch (error) {
       // Not everybody who deploys may look at everything; what is missing then shows when it is used.
       if (statusOf(error) !== 403) problems.push({ path, reason: `${what} cannot be looked at: ${reasonOf(error)}` });
+      return null;
     }
   };
-  await look("platform.namespace", `namespace ${JSON.stringify(namespace)}`, core.readNamespace({ name: namespace }));
+  const itself = core.readNamespace({ name: namespace });
+  const found = await look("platform.namespace", `namespace ${JSON.stringify(namespace)}`, itself);
   if (problems.length > 0 || pod === null) return problems;
-  const { models, serviceAccount, storeCredentials, imagePullSecrets, gpu } = pod;
+  const { models, serviceAccount, storeCredentials, imagePullSecrets, gpu, nodeCache } = pod;
   const pathOf = (property: string) => (property in own ? `pod.${property}` : `platform.pod.${property}`);
+  if (nodeCache !== null) problems.push(...hostPathProblems(pathOf("nodeCache"), namespace, found?.metadata?.labels));
   const inNamespace = (kind: string, name: string) => `${kind} ${JSON.stringify(name)} in the namespace ${namespace}`;
   if (models !== null) {
     const { claim: name } = models;
@@ -93,6 +98,19 @@ export async function settingProblems(
   return gpu.count === 0
     ? problems
     : [...problems, ...(await gpuProblems(cluster, pathOf("gpuResource"), gpu.resource))];
+}
+
+/** https://kubernetes.io/docs/concepts/security/pod-security-standards/ What a cluster enforces by default, or by other means, is not known. */
+function hostPathProblems(
+  path: string,
+  namespace: string,
+  labels: Readonly<Record<string, string>> = {},
+): readonly Problem[] {
+  const label = "pod-security.kubernetes.io/enforce";
+  const level = labels[label];
+  if (level !== "baseline" && level !== "restricted") return [];
+  const reason = `the namespace ${namespace} enforces the Pod Security level ${JSON.stringify(level)} (label ${label}), which refuses pods with a folder of their node: leave it out, or use a namespace of level "privileged"`;
+  return [{ path, reason }];
 }
 
 /** A GPU resource that no node has while nodes have another one. Without any, an autoscaler may still bring the nodes. */

@@ -2,7 +2,7 @@ import type { V1ContainerStatus, V1Pod } from "@kubernetes/client-node";
 import type { Phase } from "../deployment";
 
 /** Names of the containers of an instance's pod. */
-export const containers = { agent: "agent", comfyui: "comfyui" } as const;
+export const containers = { agent: "agent", comfyui: "comfyui", nodeCache: "node-cache" } as const;
 
 /** With which the agent ends on a fault that another start would repeat; its evidence is the termination message. */
 export const faultExitCode = 70;
@@ -60,13 +60,16 @@ export function standingOf(pod: V1Pod): PodStanding {
   const noted = notedFault(agent);
   if (noted !== null) return { phase: "failed", detail: noted.reason, fault: noted };
   if (spec?.nodeName === undefined) return going("waiting", schedulingText(pod));
-  for (const container of [agent, comfyui]) {
+  // Where there is one, nothing else starts before it has ended.
+  const nodeCache = statusOfContainer(status?.initContainerStatuses, containers.nodeCache);
+  for (const container of [nodeCache, agent, comfyui]) {
     const fault = waitingFault(container);
     if (fault !== null) return { phase: "waiting", detail: fault.reason, fault };
   }
   if (isReady(pod)) return going("proven", "");
   if (agent?.started !== true) {
-    return agent?.state?.running ? going("restoring", "") : going("waiting", waitingText(agent));
+    if (agent?.state?.running) return going("restoring", "");
+    return going("waiting", waitingText(nodeCache === undefined || hasSucceeded(nodeCache) ? agent : nodeCache));
   }
   return comfyui?.state?.running ? going("booting", "") : going("booting", waitingText(comfyui));
 }
@@ -124,6 +127,10 @@ function waitingText(status: V1ContainerStatus | undefined): string {
   const { waiting, terminated } = status?.state ?? {};
   if (waiting?.reason) return waiting.message ? `${waiting.reason}: ${waiting.message}` : waiting.reason;
   return terminated ? `ended with ${terminated.reason ?? ""} ${terminated.exitCode}` : "pulling its image";
+}
+
+function hasSucceeded({ state }: V1ContainerStatus): boolean {
+  return state?.terminated?.exitCode === 0;
 }
 
 /** What keeps a container from being started, or null. */

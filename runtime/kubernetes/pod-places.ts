@@ -7,5 +7,8 @@ export const ports = {
   relay: 8190,
 } as const;
 
+/** Where a node's cache of restores is mounted, in the agent's container only. */
+export const nodeCacheFolder = "/comfyui/node-cache";
+
 /** Where a claim with models is mounted. */
 export const modelsFolder = "/comfyui/models";

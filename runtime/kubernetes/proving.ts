@@ -78,6 +78,8 @@ export async function untilProven(records: ServiceRecords, request: ProvingReque
       const replaced = all.filter(({ standing }) => standing.fault?.kind === "replaced");
       const seen = all.filter((one) => !replaced.includes(one));
       await tellReplaced(all, told);
+      const refusal = pods.refusal(deployment);
+      if (refusal !== null) await told.once("refused", () => `the cluster refuses pods of ${release}: ${refusal}`);
       const wanted = seen.filter(({ standing }) => standing.phase !== "draining");
       const faulty = wanted.filter((one) => isFaulty(one, stuckSince));
       if (replaced.length >= mostReplaced) faulty.push(...replaced);

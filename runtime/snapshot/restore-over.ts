@@ -1,4 +1,3 @@
-import type { ObjectStore } from "../store";
 import type { Watch } from "../waiting";
 import {
   giveUpMark,
@@ -15,10 +14,12 @@ import { RestoreRecord, recordContents, writeRecord } from "./restore-record";
 import type { ThreadChoice } from "./restore-workers";
 import { RestoredComparison } from "./restored-comparison";
 import { EntryLooks } from "./restored-look";
+import type { FileWriter } from "./write-tree";
 
 export interface RestoreOver {
   readonly manifest: Manifest;
-  readonly store: ObjectStore;
+  /** Writes the files that differ. */
+  readonly write: FileWriter;
   readonly reference: string;
   /** Absolute path of an earlier restore that nothing uses now. */
   readonly target: string;

@@ -19,6 +19,7 @@ import {
 import { relocateTarget } from "./known-places";
 import { requirePaths, requireWithin, usualLimits } from "./limits";
 import { type Manifest, readManifest } from "./manifest-file";
+import { writeFilesFromNodeCache } from "./node-cache";
 import { makePartialFolder } from "./partial-folder";
 import { partsOf } from "./parts";
 import { foldersAbove, joinPath } from "./paths";
@@ -30,7 +31,7 @@ import { type RecordedContents, recordContents, writeRecord } from "./restore-re
 import type { ThreadChoice } from "./restore-workers";
 import type { ManifestHead, RestoredEnvironment, RestoreRequest } from "./types";
 import { thisMachine } from "./virtual-environment";
-import { finishFolders, writeTree } from "./write-tree";
+import { type FileWriter, fillTree, finishFolders, writeFiles } from "./write-tree";
 
 /**
  * Brings a snapshot's environment into a new folder, which gets its name only when everything is there and verified. May be
@@ -57,11 +58,13 @@ export async function restoreBy(threads: ThreadChoice, request: RestoreRequest):
   const earlier = new EarlierRestore(target, threads);
   try {
     const asked = await readSnapshot(request, target);
-    const { manifest, store, location } = asked;
+    const { manifest, location } = asked;
     requirePaths(manifest, target);
     refuseCollisions(manifest, inPlace ? target : dirname(target));
-    const over = { manifest, store, reference: request.reference, target, location, alone: inPlace };
-    return answerOf(asked, await restoreOver(over, earlier, { ...watchOf(request), ...threads }));
+    const { write, remarks } = writerOf(asked, request);
+    const over = { manifest, write, reference: request.reference, target, location, alone: inPlace };
+    const rewritten = await restoreOver(over, earlier, { ...watchOf(request), ...threads });
+    return answerOf(asked, [...remarks, ...rewritten]);
   } catch (error) {
     throw inPlace ? await withoutRoom(error, target) : error;
   } finally {
@@ -82,13 +85,14 @@ async function restoreNew(
   try {
     requirePaths(manifest, partial);
     refuseCollisions(manifest, partial);
-    const contents = await fill(asked, request.cache, partial, watch);
+    const { write, remarks: ofCache } = writerOf(asked, request);
+    const contents = await fill(asked, request.cache, write, partial, watch);
     const rewritten = relocateTree(manifest, partial, location);
     finishFolders(manifest.entries, partial);
     watch.signal?.throwIfAborted();
     const remarks = contents === null ? [] : note(partial, { target, location, contents });
     await rename(partial, target);
-    return answerOf(asked, [...rewritten, ...remarks]);
+    return answerOf(asked, [...ofCache, ...rewritten, ...remarks]);
   } catch (error) {
     await removeTree(partial);
     throw explainFullDisk(
@@ -118,7 +122,8 @@ async function restoreInPlace(
   requireNoMarker(manifest);
   const { token } = markIncomplete(target, request.reference, true);
   try {
-    await fill(asked, undefined, target, watch);
+    const { write, remarks: ofCache } = writerOf(asked, request);
+    await fill(asked, undefined, write, target, watch);
     const rewritten = relocateTree(manifest, target, location);
     finishFolders(manifest.entries, target);
     watch.signal?.throwIfAborted();
@@ -127,7 +132,7 @@ async function restoreInPlace(
     const contents = recordContents(manifest.entries, () => false);
     const remarks = note(target, { target, location, contents });
     removeMark(target);
-    return answerOf(asked, [...rewritten, ...remarks]);
+    return answerOf(asked, [...ofCache, ...rewritten, ...remarks]);
   } catch (error) {
     giveUpMark(target, token);
     throw await withoutRoom(error, target);
@@ -167,10 +172,27 @@ async function readSnapshot(request: RestoreRequest, target: string): Promise<As
   return { store, digest, manifest, of: whole.entries.length, location, usedElsewhere: request.usedElsewhere ?? false };
 }
 
+/** What writes files, and, once it has, what is to be said of how. */
+function writerOf(
+  { manifest, digest, store }: Asked,
+  { nodeCache }: RestoreRequest,
+): { readonly write: FileWriter; readonly remarks: readonly string[] } {
+  const remarks: string[] = [];
+  if (nodeCache === undefined || manifest.partial) {
+    return { write: (...files) => writeFiles(manifest, store, ...files), remarks };
+  }
+  const cache = { ...nodeCache, folder: resolve(nodeCache.folder) };
+  const write: FileWriter = async (...files) => {
+    remarks.push(...(await writeFilesFromNodeCache({ manifest, digest, store, cache }, ...files)));
+  };
+  return { write, remarks };
+}
+
 /** Writes everything into an empty folder. Gives what a record of it says, which one by way of a cache does not have. */
 async function fill(
   { manifest, digest, store }: Asked,
   cache: string | undefined,
+  write: FileWriter,
   folder: string,
   watch: Partial<Watch> & ThreadChoice,
 ): Promise<RecordedContents | null> {
@@ -178,7 +200,7 @@ async function fill(
     await writeTreeFromCache({ manifest, digest, store, cache: resolve(cache) }, folder, watch);
     return null;
   }
-  const writing = writeTree(manifest, store, folder, watch);
+  const writing = fillTree(manifest, write, folder, watch);
   try {
     // While threads write.
     if (cache !== undefined) return null;

@@ -14,7 +14,6 @@ import {
   utimesSync,
 } from "node:fs";
 import { removeTree } from "../remove-tree";
-import type { ObjectStore } from "../store";
 import type { Watch } from "../waiting";
 import { chunkSize } from "./content";
 import { incompleteMarker } from "./incomplete";
@@ -31,7 +30,7 @@ import type { EntryLooks } from "./restored-look";
 import { isAbsent, isUnknown, type Looks, sameNames } from "./threads/look";
 import { TravelRules } from "./travel-rules";
 import { timeOf } from "./write-plan";
-import { writeFiles } from "./write-tree";
+import type { FileWriter } from "./write-tree";
 
 /** One of the snapshot's folders, as it is in the target. */
 interface Folder {
@@ -60,7 +59,7 @@ interface Seen {
 /** What is to be done to a folder, found out before anything of it is touched. */
 export class RestoredComparison {
   readonly #manifest: Manifest;
-  readonly #store: ObjectStore;
+  readonly #writeFiles: FileWriter;
   readonly #target: string;
   readonly #location: string;
   readonly #parts: Parts;
@@ -84,9 +83,9 @@ export class RestoredComparison {
   readonly #modes = new Map<string, number>();
   readonly #buffer = Buffer.allocUnsafeSlow(chunkSize);
 
-  constructor({ manifest, store, target, location }: RestoreOver, record: RestoreRecord | null, pace: Pace) {
+  constructor({ manifest, write, target, location }: RestoreOver, record: RestoreRecord | null, pace: Pace) {
     this.#manifest = manifest;
-    this.#store = store;
+    this.#writeFiles = write;
     this.#target = target;
     this.#location = location;
     this.#record = record;
@@ -148,7 +147,7 @@ export class RestoredComparison {
       utimesSync(this.#absolute(file.path), time, time);
     }
     mkdirSync(this.#absolute(this.#parts.models), { recursive: true });
-    await writeFiles(this.#manifest, this.#store, this.#target, this.#write, watch);
+    await this.#writeFiles(this.#target, this.#write, watch);
     const links = this.#make.filter((entry) => entry.type === "link");
     for (const { path, target } of links) symlinkSync(target, this.#absolute(path));
     return [...this.#write, ...links];

@@ -163,6 +163,16 @@ export class UnexpectedContentError extends Error {
   }
 }
 
+/** A folder of complete restores that outlives the containers of a node, and that several of them use at once. */
+export interface NodeCache {
+  /** Absolute path, the same folder in all of them. Its file system tells of links and times as those of Linux do. */
+  readonly folder: string;
+  /** How many restores stay there when another one comes; those that somebody uses stay in any case. At least 1. */
+  readonly keep: number;
+  /** Part of the folder's file system that stays free: no further restore is kept where less would be. @default 0.1 */
+  readonly reserve?: number;
+}
+
 export interface RestoreRequest extends Partial<Watch> {
   /** `<store>#sha256:<digest>`, the store an absolute path or `s3://bucket/prefix`. */
   readonly reference: string;
@@ -204,8 +214,15 @@ export interface RestoreRequest extends Partial<Watch> {
    */
   readonly cache?: string;
   /**
+   * Write files as copies of those of a complete restore on the same node, which is made first where there is none. Other than with `cache`,
+   * processes of other containers may use the folder at the same time, `target` may be filled in place, and nothing of it is shared with
+   * `target` but, where the file system can, blocks until one of them is written to. Each file is compared with its hash, so that it does not
+   * matter what has become of the folder: what it does not give is read from the store, and a remark says so. Not together with `cache`.
+   */
+  readonly nodeCache?: NodeCache;
+  /**
    * Patterns with the syntax of `.gitignore`: only what matches is restored, and the folders above it. What comes of it is no complete
-   * environment. A cache is not used then.
+   * environment. No cache is used then.
    */
   readonly include?: readonly string[];
   /** Limits that differ from the usual ones. */

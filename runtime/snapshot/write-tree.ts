@@ -29,19 +29,36 @@ const concurrentRanges = 8;
 const perSlice = 0.03;
 const bytesPerMillisecond = 300_000;
 
+/** Writes files below a folder, none of which is there yet, while their folders are. */
+export type FileWriter = (
+  folder: string,
+  files: readonly SnapshotFile[],
+  watch: Partial<Watch> & ThreadChoice,
+) => Promise<void>;
+
 /**
  * Writes a manifest's entries into an empty folder. Every frame is verified before anything of it is written. Folders stay
  * writable until {@link finishFolders}.
  */
-export async function writeTree(
+export function writeTree(
   manifest: Manifest,
   store: ObjectStore,
   folder: string,
   watch: Partial<Watch> & ThreadChoice,
 ): Promise<void> {
+  return fillTree(manifest, (...files) => writeFiles(manifest, store, ...files), folder, watch);
+}
+
+/** As {@link writeTree}, with files that somebody else writes. */
+export async function fillTree(
+  manifest: Manifest,
+  write: FileWriter,
+  folder: string,
+  watch: Partial<Watch> & ThreadChoice,
+): Promise<void> {
   makeFolders(manifest, folder);
   const files = manifest.entries.filter((entry) => entry.type === "file");
-  await writeFiles(manifest, store, folder, files, watch);
+  await write(folder, files, watch);
   // Last, so that nothing can be written through a link whatever the checks before have missed.
   for (const entry of manifest.entries) if (entry.type === "link") symlinkSync(entry.target, `${folder}/${entry.path}`);
 }

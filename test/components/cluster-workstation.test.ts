@@ -16,6 +16,7 @@ const platform = kubernetes({
   pod: {
     image: "registry/comfyui:1",
     storage: "80Gi",
+    nodeCache: { path: "/var/lib/comfyui-restores" },
     nodeSelector: { pool: "gpu" },
     models: { claim: "models", folder: "shared" },
     storeCredentials: "store",
@@ -273,6 +274,8 @@ describe("a workstation in a cluster declares", () => {
     });
     expect(comfyui).not.toHaveProperty("livenessProbe");
     expect(agent?.volumeMounts).toContainEqual(expect.objectContaining({ name: "token", readOnly: true }));
+    // Nor its nodes' cache: the environment is on the claim.
+    expect(JSON.stringify([initContainers, volumes])).not.toContain("node-cache");
     const byName = Object.fromEntries(volumes.map(({ name, ...source }) => [name, source]));
     expect(byName).toMatchObject({
       program: { configMap: { name: "studio-workstation-program-0123456789" } },

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { resolve } from "node:path";
+import type { V1PodSpec } from "@kubernetes/client-node";
 import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import {
@@ -29,6 +30,7 @@ const plainPod: PodSettings = {
   nodeSelector: {},
   tolerations: [{ key: "nvidia.com/gpu", operator: "Exists", effect: "NoSchedule" }],
   storage: "50Gi",
+  nodeCache: null,
   models: null,
   serviceAccount: null,
   storeCredentials: null,
@@ -46,6 +48,7 @@ const fullPod: PodSettings = {
   nodeSelector: { pool: "gpu" },
   tolerations: [{ key: "pool", operator: "Equal", value: "gpu", effect: "NoExecute", tolerationSeconds: 30 }],
   storage: "80Gi",
+  nodeCache: { path: "/var/lib/comfyui-restores", keep: 3 },
   models: { claim: "models", folder: "checkpoints" },
   serviceAccount: "store-reader",
   storeCredentials: "store",
@@ -621,6 +624,7 @@ describe("a service of which everything is declared", () => {
     nodeSelector: { pool: "gpu" },
     tolerations: [{ key: "pool", operator: "Equal", value: "gpu", effect: "NoExecute", tolerationSeconds: 30 }],
     storage: "80Gi",
+    nodeCache: { path: "/var/lib/comfyui-restores", keep: 3 },
     models: { claim: "models", folder: "checkpoints" },
     serviceAccount: "store-reader",
     storeCredentials: "store",
@@ -814,7 +818,9 @@ describe("a service of which everything is declared", () => {
       models,
     ];
     expect(initContainers).toMatchObject([
+      { name: "node-cache" },
       {
+        name: "agent",
         image: "registry/agent:1",
         envFrom: [{ secretRef: { name: "store" } }],
         volumeMounts: [
@@ -822,6 +828,7 @@ describe("a service of which everything is declared", () => {
           ...shared,
           { name: "told", mountPath: "/comfyui/instance", readOnly: true },
           { name: "temporary", mountPath: "/tmp" },
+          { name: "node-cache", mountPath: "/comfyui/node-cache" },
         ],
       },
     ]);
@@ -840,6 +847,33 @@ describe("a service of which everything is declared", () => {
     expect(volumes?.at(-1)).toEqual({
       name: "models",
       persistentVolumeClaim: { claimName: "models", readOnly: true },
+    });
+  });
+
+  test("a folder of the node for this user, which only the agent gets, from a container that may do nothing but make it over to him", () => {
+    const { spec } = find("Deployment", "full-instances").inputs as { spec: { template: { spec: V1PodSpec } } };
+    const { volumes = [], initContainers = [] } = spec.template.spec;
+    expect(volumes).toContainEqual({
+      name: "node-cache",
+      hostPath: { path: "/var/lib/comfyui-restores/4242", type: "DirectoryOrCreate" },
+    });
+    const [first] = initContainers;
+    expect(first).toEqual({
+      name: "node-cache",
+      image: "registry/agent:1",
+      command: ["node", "-e", expect.stringContaining("chownSync"), "/comfyui/node-cache", "4242"],
+      resources: { requests: { cpu: "10m", memory: "64Mi" } },
+      securityContext: {
+        runAsUser: 0,
+        runAsGroup: 0,
+        runAsNonRoot: false,
+        allowPrivilegeEscalation: false,
+        capabilities: { drop: ["ALL"], add: ["CHOWN"] },
+        readOnlyRootFilesystem: true,
+        seccompProfile: { type: "RuntimeDefault" },
+      },
+      terminationMessagePolicy: "FallbackToLogsOnError",
+      volumeMounts: [{ name: "node-cache", mountPath: "/comfyui/node-cache" }],
     });
   });
 

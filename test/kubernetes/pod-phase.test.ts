@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { disruptionOf, standingOf, unschedulable } from "../../runtime/kubernetes/pod-phase";
 
 interface Given {
+  readonly nodeCache?: Partial<V1ContainerStatus>;
   readonly agent?: Partial<V1ContainerStatus>;
   readonly comfyui?: Partial<V1ContainerStatus>;
   readonly node?: string;
@@ -20,13 +21,16 @@ const container = (name: string, given: Partial<V1ContainerStatus>): V1Container
   ...given,
 });
 
-function pod({ agent, comfyui, node, conditions, deleted, status }: Given): V1Pod {
+function pod({ nodeCache, agent, comfyui, node, conditions, deleted, status }: Given): V1Pod {
   return {
     metadata: { name: "studio-r1-abcde-x-y", ...(deleted ? { deletionTimestamp: new Date() } : {}) },
     spec: { containers: [], ...(node === undefined ? {} : { nodeName: node }) },
     status: {
       ...(conditions === undefined ? {} : { conditions }),
-      initContainerStatuses: agent === undefined ? [] : [container("agent", agent)],
+      initContainerStatuses: [
+        ...(nodeCache === undefined ? [] : [container("node-cache", nodeCache)]),
+        ...(agent === undefined ? [] : [container("agent", agent)]),
+      ],
       containerStatuses: comfyui === undefined ? [] : [container("comfyui", comfyui)],
       ...status,
     },
@@ -48,6 +52,18 @@ describe("a pod's status tells the phase of its instance", () => {
   test("waiting while an image is pulled", () => {
     const agent = { state: { waiting: { reason: "PodInitializing" } } };
     expect(standingOf(pod({ node: "n", agent }))).toMatchObject({ phase: "waiting", detail: "PodInitializing" });
+  });
+
+  test("waiting for what comes before the agent, where something does", () => {
+    const agent = { state: { waiting: { reason: "PodInitializing" } } };
+    const waiting = { state: { waiting: { reason: "ContainerCreating", message: "mounting" } } };
+    expect(standingOf(pod({ node: "n", nodeCache: waiting, agent }))).toMatchObject({
+      phase: "waiting",
+      detail: "ContainerCreating: mounting",
+    });
+    const done = { state: { terminated: { exitCode: 0, reason: "Completed" } } };
+    expect(standingOf(pod({ node: "n", nodeCache: done, agent })).detail).toBe("PodInitializing");
+    expect(standingOf(pod({ node: "n", nodeCache: done, agent: running })).phase).toBe("restoring");
   });
 
   test("restoring until the agent has started, booting until the pod is ready, then proven", () => {
@@ -84,6 +100,15 @@ describe("a pod's status tells what waiting will not mend", () => {
     expect(fault?.kind).toBe("likely");
     expect(fault?.reason).toContain("ImagePullBackOff");
     expect(fault?.reason).toContain("registry/agent:1");
+  });
+
+  test("an image that cannot be pulled for what comes before the agent, which is then not tried", () => {
+    const agent = { state: { waiting: { reason: "PodInitializing" } } };
+    const nodeCache = { state: { waiting: { reason: "ErrImagePull", message: "not found" } } };
+    expect(standingOf(pod({ node: "n", nodeCache, agent })).fault).toMatchObject({
+      kind: "likely",
+      reason: expect.stringContaining("container node-cache cannot start: ErrImagePull: not found"),
+    });
   });
 
   test("a name that is no image's, which never comes", () => {

@@ -106,6 +106,24 @@ describe("a gate", () => {
     await expect(gate()).rejects.toThrow("Evicted: Pod ephemeral local storage usage exceeds the total limit");
   });
 
+  test("says why the cluster refuses its pods, at once and when it fails", async () => {
+    const { apps, namespace } = cluster;
+    const name = `studio-${release}-x`;
+    const message = 'pods "studio" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes';
+    const body = await apps.readNamespacedReplicaSet({ name, namespace });
+    const conditions = [{ type: "ReplicaFailure", status: "True", reason: "FailedCreate", message }];
+    await apps.replaceNamespacedReplicaSetStatus({
+      name,
+      namespace,
+      body: { ...body, status: { replicas: 0, conditions } },
+    });
+
+    const failure = await gate({ timeout: 1_000 }).catch((error: Error) => error);
+
+    expect(warned).toEqual([`the cluster refuses pods of ${release}: ${message}`]);
+    expect(String(failure)).toContain(message);
+  });
+
   test("goes on where it was when the API server was away meanwhile", async () => {
     const pod = await makePod("a");
     const gated = gate({ port: link.port });

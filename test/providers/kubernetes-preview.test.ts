@@ -281,6 +281,42 @@ describe("what pods need and the namespace has not, is refused", () => {
     }
   });
 
+  test("a node's cache in a namespace that is known to refuse folders of nodes; not for a workstation, which has none", async () => {
+    const pod = { image, nodeCache: { path: "/var/lib/restores" } };
+    const enforce = (level: string) =>
+      admin.core.replaceNamespace({
+        name: namespace,
+        body: { metadata: { name: namespace, labels: { "pod-security.kubernetes.io/enforce": level } } },
+      });
+    const refusal = (level: string) =>
+      `the namespace ${namespace} enforces the Pod Security level "${level}" (label pod-security.kubernetes.io/enforce), which refuses pods with a folder of their node: leave it out, or use a namespace of level "privileged"`;
+    expect(await problemsOf(declared({ pod }))).toEqual({});
+    await enforce("privileged");
+    expect(await problemsOf(declared({ pod }))).toEqual({});
+    await enforce("baseline");
+    expect(await problemsOf(declared({ pod }))).toEqual({ "platform.pod.nodeCache": refusal("baseline") });
+    await enforce("restricted");
+    expect(await problemsOf(declared({}, { pod }))).toEqual({ "pod.nodeCache": refusal("restricted") });
+    expect(await problemsOf(declared())).toEqual({});
+    await admin.core.createNamespacedPersistentVolumeClaim({
+      namespace,
+      body: {
+        metadata: { name: "environment" },
+        spec: { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "1Gi" } } },
+      },
+    });
+    const environment = { kind: "claim", name: "environment" };
+    const workstation = (own: object): Declaration => ({
+      kind: "DevWorkstation",
+      name: "studio",
+      arguments: { platform: { kind: "kubernetes", kubeconfig, namespace, pod }, environment, ...own },
+    });
+    expect(await problemsOf(workstation({}))).toEqual({});
+    expect(await problemsOf(workstation({ pod }))).toEqual({
+      "pod.nodeCache": "is for the instances of a service: a workstation has its environment on a claim",
+    });
+  });
+
   test("a name that another stack owns, with its owner; not when it is to be taken over", async () => {
     const { since } = await new ServiceRecords(admin, "studio").claim(otherOwner, settings, false);
     const { organization, project, stack } = otherOwner;
@@ -483,6 +519,49 @@ describe("what is wrong by itself is refused", () => {
       { tolerations: [{ key: "a", operator: "Exists", effect: "Evict" }] },
       "platform.pod.tolerations[0].effect",
       /^is none of "NoSchedule"/,
+    ],
+    [
+      "a node's cache in no absolute folder",
+      { nodeCache: { path: "cache" } },
+      "platform.pod.nodeCache.path",
+      /^"cache" is no absolute path of a folder on the nodes, such as/,
+    ],
+    [
+      "a node's cache in a folder that ends in a slash",
+      { nodeCache: { path: "/var/lib/restores/" } },
+      "platform.pod.nodeCache.path",
+      /is no absolute path of a folder/,
+    ],
+    ["a node's cache in the root", { nodeCache: { path: "/" } }, "platform.pod.nodeCache.path", /is no absolute path/],
+    [
+      "a node's cache that leads upwards",
+      { nodeCache: { path: "/var/lib/../../etc" } },
+      "platform.pod.nodeCache.path",
+      /leads through "\." or "\.\."/,
+    ],
+    [
+      "a node's cache in its system's folders",
+      { nodeCache: { path: "/etc/comfyui" } },
+      "platform.pod.nodeCache.path",
+      /^"\/etc\/comfyui" is in a folder that the node itself, its kubelet or its containers use/,
+    ],
+    [
+      "a node's cache in its kubelet's folder",
+      { nodeCache: { path: "/var/lib/kubelet" } },
+      "platform.pod.nodeCache.path",
+      /its kubelet or its containers use/,
+    ],
+    [
+      "a node's cache that keeps nothing",
+      { nodeCache: { path: "/var/lib/restores", keep: 0 } },
+      "platform.pod.nodeCache.keep",
+      /^is less than 1: leave nodeCache out/,
+    ],
+    [
+      "a node's cache that keeps a half",
+      { nodeCache: { path: "/var/lib/restores", keep: 1.5 } },
+      "platform.pod.nodeCache.keep",
+      /^is not a whole number of restores/,
     ],
     [
       "models outside of their claim",

@@ -3,6 +3,7 @@ import type * as pulumi from "@pulumi/pulumi";
 import type { PodSettings } from "../../../runtime/deployment";
 import { modelsFolder, ports } from "../../../runtime/kubernetes/pod-places";
 import { podSecurity, restricted } from "../../../runtime/kubernetes/pod-security";
+import { nodeCacheMount, nodeCacheVolume, prepareNodeCache } from "./node-cache";
 import { programMounts, programVolumes, runProgram } from "./program";
 
 /** Where the kubelet mounts a service account's token by itself. */
@@ -35,6 +36,7 @@ export function comfyuiPod(declaration: ComfyUIPod) {
   const { gpu, resources, user } = pod;
   // What is null may be left out on its way through the state.
   const models = pod.models ?? null;
+  const nodeCache = pod.nodeCache ?? null;
   const serviceAccount = agentAccount ?? pod.serviceAccount ?? null;
   const storeCredentials = pod.storeCredentials ?? null;
   const priorityClass = pod.priorityClass ?? null;
@@ -64,6 +66,7 @@ export function comfyuiPod(declaration: ComfyUIPod) {
     securityContext: podSecurity(user),
     terminationGracePeriodSeconds: grace,
     initContainers: [
+      ...(nodeCache === null ? [] : [prepareNodeCache(pod.agentImage, user)]),
       {
         name: "agent",
         image: pod.agentImage,
@@ -88,6 +91,8 @@ export function comfyuiPod(declaration: ComfyUIPod) {
           ...shared,
           { name: "told", mountPath: `/comfyui/${mode}`, readOnly: true },
           { name: "temporary", mountPath: "/tmp" },
+          // Not for ComfyUI: plugins are strangers' code, and what they write must not come into other pods.
+          ...(nodeCache === null ? [] : [nodeCacheMount]),
           ...(agentAccount === undefined ? [] : [{ name: "token", mountPath: tokenFolder, readOnly: true }]),
         ],
       },
@@ -119,6 +124,7 @@ export function comfyuiPod(declaration: ComfyUIPod) {
       { name: "own", emptyDir: {} },
       { name: "launcher", emptyDir: { sizeLimit: "64Mi" } },
       { name: "temporary", emptyDir: {} },
+      ...(nodeCache === null ? [] : [nodeCacheVolume(nodeCache, user)]),
       ...(models === null
         ? []
         : [{ name: "models", persistentVolumeClaim: { claimName: models.claim, readOnly: modelsReadOnly } }]),

@@ -1,5 +1,6 @@
 import type { WalkedFolder } from "../folder-walk";
 import type { CheckedPack, CheckPack } from "./check-pack";
+import type { CopiedFiles, CopyFiles } from "./copy-files";
 import type { LookAtEntries, Looks } from "./look";
 import type { LookAgain } from "./look-again";
 import type { PackTasks } from "./pack-tasks";
@@ -24,6 +25,8 @@ export interface ThreadTasks extends PackTasks {
   readonly "look-at-entries": ThreadTask<LookAtEntries, Looks>;
   /** Links or copies files of a complete restore. */
   readonly "place-files": ThreadTask<PlaceFiles, PlacedFiles>;
+  /** Copies files of a complete restore, each compared with its hash. */
+  readonly "copy-files": ThreadTask<CopyFiles, CopiedFiles>;
   /** Writes what frames of a pack hold to new files. */
   readonly "write-frames": ThreadTask<WriteFrames, null>;
 }
