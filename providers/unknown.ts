@@ -1,5 +1,5 @@
-/** What the engine hands to a dynamic provider in place of a value that it does not know yet (`UnknownStringValue`). */
-const engineMarker = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
+/** What the engine hands to a dynamic provider in place of a value that it does not know yet (`UnknownStringValue`); and the reverse. */
+export const engineMarker = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 
 /** What a component writes into its declaration in place of an output, whose value only the resources get. */
 export const knownLater = "\u0000known-later";

@@ -4,8 +4,6 @@ import { claim, DevWorkstation, fixed, kubernetes, OnlineService, Snapshot } fro
 const config = new pulumi.Config("comfyui");
 
 /** Where, and how pods are made: README.md lists the settings. */
-const storeCredentials = config.get("storeCredentials");
-const agentImage = config.get("agentImage");
 const platform = kubernetes({
   ...given("kubeconfig"),
   ...given("context"),
@@ -13,12 +11,13 @@ const platform = kubernetes({
   pod: {
     image: config.require("image"),
     gpus: config.getNumber("gpus") ?? 1,
-    ...(agentImage === undefined ? {} : { agentImage }),
-    ...(storeCredentials === undefined ? {} : { storeCredentials }),
-    ...(config.get("storage") === undefined ? {} : { storage: config.require("storage") }),
+    ...given("agentImage"),
+    ...given("storage"),
+    ...given("storeCredentials"),
   },
 });
-const store = { url: config.require("store"), ...given("region"), ...given("endpoint") };
+/** What the bucket needs to be told, besides where it is. */
+const access = { ...given("region"), ...given("endpoint") };
 
 /** What fills the new claim; without it a person does, and publishes later. */
 const from = config.get("from");
@@ -27,23 +26,24 @@ const workstation = new DevWorkstation("studio", {
   environment: claim({ size: config.get("size") ?? "200Gi", ...given("storageClass") }),
   state: config.get("workstation") === "stopped" ? "stopped" : "running",
   idleStop: "1h",
-  ...(from === undefined ? {} : { from: { reference: from, store } }),
+  ...(from === undefined ? {} : { from: { reference: from, store: access } }),
 });
 export const workstationUrl = workstation.url;
 
 /** An empty claim has nothing to publish: `pulumi config set comfyui:publish true` once the environment is built. */
 const published = config.getBoolean("publish") ? publish() : undefined;
-export const snapshot = published?.snapshot;
-export const serviceUrl = published?.serviceUrl;
+export const snapshot = published?.snapshot ?? "nothing is published yet";
+export const serviceUrl = published?.serviceUrl ?? "nothing is published yet";
 
 function publish() {
+  const store = { url: config.require("store"), ...access };
   const taken = new Snapshot("studio", { environment: workstation.environment, store });
   /** A rollback is one line: pulumi config set comfyui:pin "<an earlier snapshot output>" */
   const pin = config.get("pin");
   const host = config.get("host");
   const service = new OnlineService("studio", {
     platform,
-    snapshot: pin === undefined ? taken : { reference: pin, store },
+    snapshot: pin === undefined ? taken : { reference: pin, store: access },
     scaling: fixed(config.getNumber("instances") ?? 2),
     ...(host === undefined
       ? {}

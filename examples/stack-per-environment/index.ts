@@ -44,13 +44,15 @@ function dev() {
  * forward and back is this one line.
  */
 function prod() {
-  const pin = config.get("pin");
-  const published = new pulumi.StackReference(config.require("devStack"));
-  const reference = pin ?? published.requireOutput("snapshot").apply(String);
+  const reference = config.get("pin") ?? publishedBy(config.require("devStack"));
   const service = new OnlineService("studio", {
     platform,
     snapshot: { reference, store: access },
     scaling: fixed(config.getNumber("instances") ?? 2),
   });
   return { snapshot: pulumi.output(reference), url: service.url };
+}
+
+function publishedBy(stack: string): pulumi.Output<string> {
+  return new pulumi.StackReference(stack).requireOutput("snapshot").apply(String);
 }

@@ -6,16 +6,17 @@ import {
   type Cluster,
   type ClusterAddress,
   clusterName,
-  connectCluster,
   forwardTo,
   podOf,
   reasonOf,
+  statusOf,
   type WayIn,
   wakeWorkstation,
   waysIn,
 } from "../kubernetes";
 import { InvalidInputError } from "../problems";
 import { openBrowser } from "./browser";
+import { connectTo } from "./cluster-connection";
 import { type ExitCode, exitCodes } from "./exit-codes";
 import type { Output } from "./output";
 import type { Surroundings } from "./surroundings";
@@ -39,7 +40,7 @@ export async function openInCluster(
   output: Output,
   { environment, signal }: Pick<Surroundings, "environment" | "signal">,
 ): Promise<ExitCode> {
-  const cluster = await connectCluster(address);
+  const cluster = await connectTo(address, { progress: output.progress, signal });
   const way = await choose(cluster, name, kind);
   if (way.kind === "workstation") {
     const stopped = await wakeWorkstation(cluster, way.name, { progress: output.progress, signal });
@@ -60,7 +61,7 @@ export async function openInCluster(
     // Until it is joined: a client may go at any time.
     socket.on("error", () => undefined);
     lead(cluster, way, socket, remark, signal).catch((error) => {
-      remark(`${way.kind} ${way.name} was not reached: ${reasonOf(error)}`);
+      if (!signal.aborted) remark(`${way.kind} ${way.name} was not reached: ${reasonOf(error)}`);
       socket.destroy();
     });
   });
@@ -87,7 +88,7 @@ async function lead(
   const end = performance.now() + podPatience;
   while (!signal.aborted && !socket.destroyed) {
     const pod = await podOf(cluster, way);
-    if (pod !== null) return forwardTo(cluster, { pod, port: way.port }, socket, remark);
+    if (pod !== null && (await isLedTo(cluster, pod, way, socket, remark))) return;
     if (performance.now() >= end || (await hasStopped(cluster, way))) break;
     await pause(podInterval, signal);
   }
@@ -97,6 +98,23 @@ async function lead(
     );
   }
   socket.destroy();
+}
+
+/** False where the pod has gone since it was looked for. */
+async function isLedTo(
+  cluster: Cluster,
+  pod: string,
+  { port }: WayIn,
+  socket: Socket,
+  remark: (text: string) => void,
+): Promise<boolean> {
+  try {
+    await forwardTo(cluster, { pod, port }, socket, remark);
+    return true;
+  } catch (error) {
+    if (statusOf(error) === 404) return false;
+    throw error;
+  }
 }
 
 /** A page that is still open somewhere does not start a workstation again: only a person does. */

@@ -1,5 +1,7 @@
+import type { IncomingMessage } from "node:http";
 import type { RequestOptions } from "node:https";
 import type { Socket } from "node:net";
+import { text } from "node:stream/consumers";
 import WebSocket from "ws";
 import type { Cluster } from "./connection";
 
@@ -10,12 +12,14 @@ const channels = { data: 0, error: 1 } as const;
 const mostBuffered = 4 * 2 ** 20;
 /** Milliseconds for the API server and the kubelet to open the way. */
 const openTimeout = 15_000;
+/** Milliseconds for the API server to answer that the way is closed. */
+const closeTimeout = 2_000;
 
 /**
- * Joins a connection to a port of a pod, until either side ends it. The client library's own way holds all of an upload in memory, and may end
- * this process's own streams.
+ * Joins a connection to a port of a pod, until either side ends it; does nothing for a client that has gone. The client library's own way holds
+ * all of an upload in memory, and may end this process's own streams.
  *
- * @throws when the way cannot be opened
+ * @throws when the way cannot be opened: with the API server's refusal, as its other answers, where there is one
  */
 export async function forwardTo(
   { config, namespace }: Cluster,
@@ -30,17 +34,39 @@ export async function forwardTo(
   const { headers, ca, cert, key, pfx, passphrase, rejectUnauthorized, servername, agent, auth } = options;
   const tls = definedOf({ ca, cert, key, pfx, passphrase, rejectUnauthorized, servername, agent, auth });
   const socket = new WebSocket(`${server.replace(/^http/, "ws").replace(/\/$/, "")}${path}`, [protocol], {
-    ...(tls as WebSocket.ClientOptions),
+    ...({ ...tls, closeTimeout } as WebSocket.ClientOptions),
     headers: headers as Record<string, string>,
     handshakeTimeout: openTimeout,
     perMessageDeflate: false,
   });
-  await new Promise<void>((resolve, reject) => {
-    socket.once("open", resolve);
-    socket.once("error", reject);
-    client.once("close", () => reject(new Error("the client has gone")));
-  });
-  join(socket, client, problem);
+  // One that is given up tells of it, too.
+  socket.on("error", () => undefined);
+  const giveUp = () => socket.terminate();
+  client.once("close", giveUp);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once("open", () => {
+        // At once: the first messages may have come with the answer, and are told before a promise goes on.
+        if (client.destroyed) socket.terminate();
+        else join(socket, client, problem);
+        resolve();
+      });
+      socket.once("error", reject);
+      socket.once("unexpected-response", (_, response) => refusal(response).then(reject, reject));
+    });
+  } catch (error) {
+    socket.terminate();
+    if (!client.destroyed) throw error;
+  } finally {
+    client.off("close", giveUp);
+  }
+}
+
+/** As the client library throws what the API server refuses. */
+async function refusal(response: IncomingMessage): Promise<Error> {
+  const { statusCode: code } = response;
+  const body = await text(response);
+  return Object.assign(new Error(`the API server answered ${code}`), { code, body });
 }
 
 function definedOf(values: object): object {
@@ -56,6 +82,7 @@ function join(socket: WebSocket, client: Socket, problem: (message: string) => v
       begun.add(channel);
       return;
     }
+    if (client.destroyed) return;
     const content = data.subarray(1);
     if (channel === channels.error) {
       problem(content.toString("utf8").trim());
@@ -75,6 +102,10 @@ function join(socket: WebSocket, client: Socket, problem: (message: string) => v
   });
   client.once("end", () => socket.close());
   client.on("error", () => socket.terminate());
-  client.once("close", () => socket.close());
+  client.once("close", () => {
+    // What still comes is nobody's, but the answer to the closing is behind it.
+    socket.resume();
+    socket.close();
+  });
   client.resume();
 }

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, chownSync, cpSync, existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { V1ConfigMap } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -7,6 +7,7 @@ import { fingerprintIn, idleStoppedAnnotation, type WorkstationFingerprint } fro
 import { defaultLayout } from "../../runtime/environment";
 import { pack } from "../../runtime/snapshot";
 import { waitFor } from "../../runtime/waiting";
+import { giveToPods, makeClaim, makeVolume } from "../support/claim-folder";
 import { images, onLab, openCluster, type TestCluster, unlessGone } from "../support/cluster";
 import { useKubernetesPlugin } from "../support/kubernetes-plugin-path";
 import { PulumiProject, stepsOf } from "../support/pulumi-project";
@@ -23,9 +24,6 @@ const { platform, environment, name = "studio", ...args } = JSON.parse(readFileS
 const workstation = new DevWorkstation(name, { platform: kubernetes(platform), environment: claim(environment), ...args });
 module.exports = { url: workstation.url };
 `;
-
-/** User of the pods. */
-const user = 1000;
 
 let cluster: TestCluster;
 let project: PulumiProject;
@@ -58,26 +56,6 @@ function declare(more: object, environment: object = { name: "given" }): void {
   );
 }
 
-/** A claim on a new folder of this machine, which pods' user owns. Returns the folder. */
-async function makeClaim(name: string): Promise<string> {
-  const volume = `${name}-${cluster.namespace}`;
-  const folder = await cluster.lab.addVolume(volume, 1);
-  chmodSync(folder, 0o755);
-  chownSync(folder, user, user);
-  await cluster.create({
-    apiVersion: "v1",
-    kind: "PersistentVolumeClaim",
-    metadata: { name },
-    spec: {
-      storageClassName: cluster.lab.storageClass,
-      volumeName: volume,
-      accessModes: ["ReadWriteOnce"],
-      resources: { requests: { storage: "1Gi" } },
-    },
-  } as object);
-  return folder;
-}
-
 /** An environment whose interpreter is that of the image. */
 function fillByHand(folder: string): void {
   project.makeEnvironment({ working: workingPlugin });
@@ -87,8 +65,6 @@ function fillByHand(folder: string): void {
   execFileSync("/usr/bin/python3", ["-m", "venv", "--without-pip", venv]);
   giveToPods(folder);
 }
-
-const giveToPods = (folder: string) => execFileSync("chown", ["-R", `${user}:${user}`, folder]);
 
 const name = "studio-workstation";
 
@@ -143,7 +119,7 @@ describe.runIf(onLab)("a workstation on a claim that is there", () => {
   let folder: string;
 
   beforeAll(async () => {
-    folder = await makeClaim("given");
+    folder = await makeClaim(cluster, "given");
     fillByHand(folder);
     const credentials = {
       AWS_ACCESS_KEY_ID: keys.accessKeyId,
@@ -297,8 +273,7 @@ describe.runIf(onLab)("a workstation with a claim of its own", () => {
   it("is filled from a snapshot, fails with the cause named when it cannot be, and takes its claim with it", async () => {
     // A volume that a claim of this class finds.
     const volume = `own-${cluster.namespace}`;
-    const folder = await cluster.lab.addVolume(volume, 1);
-    chownSync(folder, user, user);
+    const folder = await makeVolume(cluster, volume);
     const environment = join(project.folder, "packed");
     project.makeEnvironment({ working: workingPlugin }, environment);
     rmSync(join(environment, "venv"), { recursive: true });

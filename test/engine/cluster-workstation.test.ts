@@ -103,6 +103,13 @@ describe("a preview", () => {
 });
 
 describe("a workstation that is declared stopped", () => {
+  it("is previewed before anything of it is there", async () => {
+    declare({ state: "stopped" });
+    const { code, output } = await project.preview();
+    expect(code, output).toBe(0);
+    expect(output).toMatch(/\+ .*ClusterWorkstation +studio +create/);
+  });
+
   it("is made without a pod, is its stack's, and changes in place", async () => {
     declare({ state: "stopped", environmentVariables: { MARK: "here" } });
     await project.mustUp();

@@ -13,8 +13,11 @@ import type { PluginSource } from "./stand-in";
 
 const program = `
 const { readFileSync } = require("node:fs");
-const { OnlineService, fixed, kubernetes } = require("pulumi-comfyui");
-const { platform, services } = JSON.parse(readFileSync("declaration.json", "utf8"));
+const { DevWorkstation, OnlineService, claim, fixed, kubernetes } = require("pulumi-comfyui");
+const { platform, services, workstations } = JSON.parse(readFileSync("declaration.json", "utf8"));
+for (const { name, environment, ...args } of workstations) {
+  new DevWorkstation(name, { platform: kubernetes(platform), environment: claim(environment), ...args });
+}
 for (const { name, count, ...args } of services) {
   const service = new OnlineService(name, { platform: kubernetes(platform), scaling: fixed(count), ...args });
   exports[name + "Url"] = service.url;
@@ -26,6 +29,14 @@ for (const { name, count, ...args } of services) {
 export interface ServiceDeclaration {
   readonly name: string;
   readonly count: number;
+  readonly [argument: string]: unknown;
+}
+
+/** What a workstation of the program is declared with. */
+export interface WorkstationDeclaration {
+  readonly name: string;
+  /** What `claim` is given. */
+  readonly environment: object;
   readonly [argument: string]: unknown;
 }
 
@@ -105,7 +116,11 @@ export class ClusterServices implements AsyncDisposable {
   }
 
   /** Writes what the program declares: each service of the snapshot that was published last, unless it names one. */
-  declare(services: readonly ServiceDeclaration[], platform: object = {}): void {
+  declare(
+    services: readonly ServiceDeclaration[],
+    platform: object = {},
+    workstations: readonly WorkstationDeclaration[] = [],
+  ): void {
     const { cluster, s3, project, reference } = this;
     const { kubeconfig, namespace } = cluster;
     const { endpoint, region } = s3.settings;
@@ -119,6 +134,7 @@ export class ClusterServices implements AsyncDisposable {
     this.declared = services;
     project.declare({
       platform: { kubeconfig, namespace, pod, ...platform },
+      workstations,
       services: services.map((service) => ({
         snapshot: { reference, store: { endpoint, region } },
         health: quickHealth,

@@ -71,12 +71,28 @@ export class PulumiProject implements AsyncDisposable {
     writeFileSync(join(folder, "Pulumi.yaml"), `name: ${name}\nruntime: nodejs\n`);
     writeFileSync(join(folder, "package.json"), '{ "main": "index.js" }\n');
     project.writeProgram(program);
+    project.makeSurroundings();
+    project.makeStack();
+    return project;
+  }
+
+  /** A copy of a project's folder, as a person makes one of an example: with the package as a dependency. */
+  static copyOf(source: string, stack: string): PulumiProject {
+    const project = new PulumiProject(mkdtempSync(join(tmpdir(), "pulumi-comfyui-engine-")), stack);
+    cpSync(source, project.folder, { recursive: true });
+    writeFileSync(join(project.folder, "package.json"), '{ "private": true }\n');
+    project.makeSurroundings();
+    project.makeStack();
+    return project;
+  }
+
+  /** A backend, and what `npm install` would have made. */
+  private makeSurroundings(): void {
+    const { folder } = this;
     mkdirSync(join(folder, "state"));
     mkdirSync(join(folder, "node_modules"));
     symlinkSync(join(repository, "node_modules/@pulumi"), join(folder, "node_modules/@pulumi"));
     symlinkSync(repository, join(folder, "node_modules/pulumi-comfyui"));
-    project.makeStack();
-    return project;
   }
 
   /** Another stack of the same project. What it declares shares folders with this one's. */
@@ -174,6 +190,22 @@ export class PulumiProject implements AsyncDisposable {
         await exited;
       },
     };
+  }
+
+  /** Sets settings of the stack. */
+  async configure(settings: Readonly<Record<string, string>>): Promise<void> {
+    const values = Object.entries(settings).flatMap(([key, value]) => ["--plaintext", `${key}=${value}`]);
+    await this.must("config", "set-all", ...values);
+  }
+
+  /** Takes a setting of the stack back. */
+  async unconfigure(key: string): Promise<void> {
+    await this.must("config", "rm", key);
+  }
+
+  private async must(...args: readonly string[]): Promise<void> {
+    const { code, output } = await this.run(...args);
+    if (code !== 0) throw new Error(`pulumi ${args.join(" ")} ended with ${code}:\n${output}`);
   }
 
   preview(...args: readonly string[]): Promise<Run> {

@@ -10,6 +10,7 @@ import { instances } from "./instances";
 import { instancePolicy } from "./network-policy";
 import { clusterInputs, nativeProvider } from "./place";
 import type { KubernetesPlatform } from "./platform";
+import { uidOf } from "./uid";
 
 /** A service of pods in a namespace. */
 export function kubernetesService(
@@ -50,7 +51,7 @@ export function kubernetesService(
     name,
     {
       ...common,
-      deployment: deployment.metadata.uid,
+      deployment: uidOf(deployment),
       ...(scaling.kind === "fixed"
         ? { count: scaling.count }
         : { count: release.startCount, autoscaler: scaling.by.kind }),

@@ -18,6 +18,7 @@ import { workstationPolicy } from "./network-policy";
 import { clusterInputs, nativeProvider } from "./place";
 import type { KubernetesPlatform } from "./platform";
 import { k8s } from "./sdk";
+import { uidOf } from "./uid";
 
 /** Port of its address, unless it says otherwise. */
 const usualPort = 8188;
@@ -56,7 +57,7 @@ export function kubernetesWorkstation(
   const address = workstationAddress(here, port);
   new ClusterWorkstation(
     name,
-    { ...place, owner: owner(), state, deployment: deployment.metadata.uid, pod, startTimeout, stopTimeout },
+    { ...place, owner: owner(), state, deployment: uidOf(deployment), pod, startTimeout, stopTimeout },
     { ...child, dependsOn: [deployment, address] },
   );
   const url = `http://${workstationNames(name).workstation}.${namespace}.svc${port === 80 ? "" : `:${port}`}`;
