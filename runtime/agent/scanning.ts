@@ -6,6 +6,8 @@ import { type Scan, scan } from "../snapshot";
 
 /** Milliseconds of quiet after something changed where plugins and packages are, until it is looked at. */
 const quiet = 3_000;
+/** Milliseconds after which it is looked at even though it keeps changing. */
+const longestUnquiet = 30_000;
 /** How many times longer than a scan took the next one is waited for: a slow file system is not kept busy with it. */
 const restFactor = 20;
 
@@ -84,7 +86,8 @@ export class Scanner {
   }
 
   async #untilQuiet(changes: Bell, signal: AbortSignal): Promise<void> {
-    for (let change = changes.next; !signal.aborted; change = changes.next) {
+    const end = performance.now() + longestUnquiet;
+    for (let change = changes.next; !signal.aborted && performance.now() < end; change = changes.next) {
       await pause(Math.min(quiet, this.scanning.interval), AbortSignal.any([signal, change]));
       if (!change.aborted) return;
     }

@@ -232,7 +232,7 @@ describe.skipIf(pathWithPulumi === null)("recover in a cluster", () => {
 
     expect([code, told.code]).toEqual([1, 0]);
     expect(json).toMatchObject({ recovered: false, unseen: [{ name: `namespace ${namespace.name}` }] });
-    expect(stderr).toContain(`${context.cwd}/nowhere.yaml does not exist`);
+    expect(stderr).toContain(`the kubeconfig does not exist: it is declared as ${context.cwd}/nowhere.yaml`);
     expect(told.json).toMatchObject({ recovered: true, unseen: [], orphans: [] });
   });
 });
