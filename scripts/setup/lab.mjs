@@ -74,7 +74,8 @@ export function labKubeconfig(env) {
 
 /** Whether all of it runs. */
 export function labIsUp(env) {
-  return outputOf(clusterCommand, ["status"], { env }) !== undefined;
+  // Not by all that runs: nodes come and go, and tests stop what they want to see come back.
+  return outputOf(clusterCommand, ["status", "etcd"], { env }) !== undefined;
 }
 
 /**

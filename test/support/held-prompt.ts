@@ -21,7 +21,7 @@ export class HeldPrompt {
   static async start(services: ClusterServices, service = "studio"): Promise<HeldPrompt> {
     const url = await services.url(service);
     const client = randomUUID();
-    const file = `/comfyui/own/temp/${client}`;
+    const file = `/comfyui/own/${client}`;
     const socket = await openSocket(url, client);
     const id = await submit(url, paintUntil(file), { client_id: client });
     const pod = await waitFor({
@@ -45,11 +45,12 @@ export class HeldPrompt {
 
   /** Lets it end, and waits until its client knows. */
   async finish(): Promise<void> {
-    await this.services.cluster.exec(
+    const { code, stderr } = await this.services.cluster.exec(
       this.pod.metadata?.name ?? "",
-      ["/comfyui/launcher/python", "-c", `open("${this.file}", "w")`],
+      ["/comfyui/environment/venv/bin/python", "-c", `open("${this.file}", "w")`],
       "comfyui",
     );
+    expect(code, stderr).toBe(0);
     await this.socket.until(`the success of ${this.id}`, (message) => this.isEnd(message, "execution_success"));
     expect(this.ends()).toEqual(["execution_success"]);
     await this.socket.close();
