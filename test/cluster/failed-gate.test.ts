@@ -17,7 +17,7 @@ import time
 import folder_paths
 
 def fill():
-    with open(os.path.join(folder_paths.get_temp_directory(), "greed"), "wb") as file:
+    with open(os.path.join(folder_paths.get_output_directory(), "greed"), "wb") as file:
         for _ in range(150):
             file.write(os.urandom(1 << 20))
             file.flush()
