@@ -69,6 +69,11 @@ export class PromptLedger {
     const ledger = new PromptLedger(join(spool, "prompts"), log, changes);
     await mkdir(ledger.folder, { recursive: true });
     for (const name of await readdir(ledger.folder)) {
+      if (name.endsWith(".tmp")) {
+        // Of a note that was never made: its prompt was not sent either. As a note, it would outlive the prompt's own.
+        await rm(join(ledger.folder, name), { force: true });
+        continue;
+      }
       try {
         const { request: _, ...stored } = storedEntry.parse(
           JSON.parse(await readFile(join(ledger.folder, name), "utf8")),
@@ -76,7 +81,7 @@ export class PromptLedger {
         // Whether it was accepted, and has ended meanwhile, its instance will say.
         ledger.entries.set(stored.id, { ...stored, ...fresh, state: "outstanding", acceptedAt: 0 });
       } catch (error) {
-        if (!name.endsWith(".tmp")) log(`a damaged note of a prompt is removed: ${name}: ${(error as Error).message}`);
+        log(`a damaged note of a prompt is removed: ${name}: ${(error as Error).message}`);
         await rm(join(ledger.folder, name), { recursive: true, force: true });
       }
     }

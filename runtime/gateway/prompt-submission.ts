@@ -73,7 +73,7 @@ async function attempt(
   exchange: Exchange,
   parts: GatewayParts,
 ): Promise<Outcome> {
-  const { ledger, sessions, inputs, timeouts } = parts;
+  const { ledger, spool, sessions, inputs, timeouts } = parts;
   if (submission === null) {
     // Whatever it is, the instance says what is wrong with it.
     try {
@@ -83,8 +83,12 @@ async function attempt(
     }
   }
   const { promptId, clientId, text } = submission;
+  // Sent again after it was lost: who asks for its result from now on, also after this gateway's end, is to wait for the new one.
+  await spool.results.removeLoss(promptId);
   // Noted first: from here on the client's connection to the instance counts as needed.
   const entry = await ledger.submit({ id: promptId, clientId, clients, request: text }, instance);
+  // It may have been found to be lost in between.
+  await spool.results.removeLoss(promptId);
   try {
     const session = clientId === null ? undefined : sessions.get(clientId);
     await session?.connect(instance, timeouts.socket);
@@ -119,13 +123,11 @@ async function conclude(
   answer: Answer,
   instance: Instance,
   { visitor }: Exchange,
-  { ledger, spool, fleet, metrics }: GatewayParts,
+  { ledger, fleet, metrics }: GatewayParts,
 ): Promise<Outcome> {
   const accepted = answer.status === 200;
   if (accepted) {
     ledger.accept(entry, numberIn(answer.body.toString("utf8")));
-    // Sent again after it was lost: who asks for its result from now on is to wait for the new one.
-    await spool.results.removeLoss(entry.id);
     if (visitor.release === null) fleet.noteServed(instance.release);
     metrics.prompts.inc({ release: instance.release, instance: instance.id });
   } else await ledger.drop(entry);

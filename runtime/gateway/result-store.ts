@@ -81,8 +81,10 @@ export class ResultStore {
         await rm(join(store.folder, name), { recursive: true, force: true });
       }
     }
-    // Of two for one prompt, a kill came before the earlier one was removed.
-    for (const { place, result } of found.sort((a, b) => a.result.endedAt - b.result.endedAt)) {
+    // Of two for one prompt, a kill came before the earlier one was removed. A loss is the earlier one: with its prompt's next run it goes.
+    // Their times are of different clocks.
+    const lostFirst = (a: KeptResult, b: KeptResult) => Number(b.lost) - Number(a.lost) || a.endedAt - b.endedAt;
+    for (const { place, result } of found.sort((a, b) => lostFirst(a.result, b.result))) {
       await store.replace(place, result);
     }
     store.departures = await readDepartures(join(spool, "departures.json"));

@@ -45,8 +45,9 @@ describe("a release that is not healthy", () => {
     expect((await services.records().target()).release).toBe(healthy);
     const { releases } = await services.records().required();
     expect(releases.at(-1)?.events.at(-1)?.event).toBe("failed");
+    // Kubernetes keeps pods that were evicted, which hold nothing, as long as their ReplicaSet.
     await services.instancesThat("to be the serving release's only", (seen) =>
-      seen.every(({ release }) => release === healthy),
+      seen.every(({ release, pod }) => release === healthy || pod.status?.phase === "Failed"),
     );
     for (const { metadata, spec } of await services.deployments()) {
       expect([metadata?.name, spec?.replicas]).toEqual([

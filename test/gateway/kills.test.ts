@@ -169,6 +169,11 @@ test.each([1, 2])(
       expect([id, record.status.status_str]).toEqual([id, "success"]);
       expect(image).toContain(`for ${id}`);
       const again = await historyOf(url, id);
+      expect([id, again?.status.status_str, again?.outputs], JSON.stringify(again?.status)).toEqual([
+        id,
+        "success",
+        record.outputs,
+      ]);
       const file = again?.outputs["1"]?.images?.[0];
       expect(await (await persistently(url, `/view?${new URLSearchParams(file)}`)).text()).toBe(image);
     }
