@@ -45,9 +45,11 @@ describe("a release that is not healthy", () => {
     expect((await services.records().target()).release).toBe(healthy);
     const { releases } = await services.records().required();
     expect(releases.at(-1)?.events.at(-1)?.event).toBe("failed");
-    // Kubernetes keeps pods that were evicted, which hold nothing, as long as their ReplicaSet.
+    // Kubernetes keeps pods that were evicted, which hold nothing, as long as their ReplicaSet; "Succeeded" where their containers ended well.
     await services.instancesThat("to be the serving release's only", (seen) =>
-      seen.every(({ release, pod }) => release === healthy || pod.status?.phase === "Failed"),
+      seen.every(
+        ({ release, pod }) => release === healthy || ["Failed", "Succeeded"].includes(pod.status?.phase ?? ""),
+      ),
     );
     for (const { metadata, spec } of await services.deployments()) {
       expect([metadata?.name, spec?.replicas]).toEqual([
