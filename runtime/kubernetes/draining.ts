@@ -11,6 +11,7 @@ import { named } from "./naming";
 import { Pacing } from "./pacing";
 import { onlyNews } from "./proving";
 import { ReleasePods } from "./release-pods";
+import { removePod } from "./remove-pod";
 import type { ServiceRecords } from "./service-record";
 
 /** Milliseconds between two looks whether the drain's settings have changed. */
@@ -184,17 +185,7 @@ async function untilGone(
 }
 
 async function endNow({ cluster }: ServiceRecords, pods: readonly V1Pod[]): Promise<void> {
-  const { core, namespace } = cluster;
-  await Promise.all(
-    pods.map(async ({ metadata }) => {
-      const { name = "", uid = "" } = metadata ?? {};
-      const body = { gracePeriodSeconds: endGrace, preconditions: { uid } };
-      await core.deleteNamespacedPod({ name, namespace, body }).catch((error: { readonly code?: number }) => {
-        // Gone, or another of its name, which nobody asked to end.
-        if (error.code !== 404 && error.code !== 409) throw error;
-      });
-    }),
-  );
+  await Promise.all(pods.map((pod) => removePod(cluster, pod, endGrace)));
 }
 
 async function note(records: ServiceRecords, release: string, event: "draining" | "drained"): Promise<void> {

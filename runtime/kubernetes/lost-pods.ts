@@ -1,6 +1,7 @@
 import type { V1Pod } from "@kubernetes/client-node";
 import type { Cluster } from "./connection";
 import { orNull, statusOf } from "./failure";
+import { removePod } from "./remove-pod";
 
 /** Milliseconds for which a node may not answer before pods that have nothing to lose there are made anew elsewhere. */
 const nodePatience = 60_000;
@@ -50,7 +51,7 @@ export async function removeLostPods(
     if (name === undefined || uid === undefined || node === undefined) continue;
     if (!node.exists) {
       progress(`${id} is lost with its node ${nodeName}`);
-      await removePod(cluster, name, uid);
+      await removePod(cluster, pod, 0);
       continue;
     }
     const { silentSince } = node;
@@ -60,7 +61,7 @@ export async function removeLostPods(
     const idle = !holdsWork(pod) && Date.now() - silentSince.getTime() >= nodePatience;
     if (!exclusive && (givenUp || idle)) {
       progress(`${id} is given up: ${since}`);
-      await removePod(cluster, name, uid);
+      await removePod(cluster, pod, 0);
     } else {
       waitedFor.set(name, since);
     }
@@ -81,20 +82,21 @@ export class LostPods {
   constructor(
     private readonly cluster: Cluster,
     private readonly progress: (message: string) => void,
-    private readonly interval = defaultInterval,
+    private readonly options: Pick<LostPodsRequest, "exclusive"> & { readonly interval?: number } = {},
   ) {}
 
   /** Looks when it is time to; what lasts no longer than that asks nothing. */
   async removeAmong(pods: LostPodsRequest["pods"], holdsWork: LostPodsRequest["holdsWork"]): Promise<void> {
+    const { interval = defaultInterval, exclusive = false } = this.options;
     const now = performance.now();
-    if (now - this.looked < this.interval) return;
+    if (now - this.looked < interval) return;
     this.looked = now;
     const nodes = [...new Set(pods.flatMap(({ pod }) => pod.spec?.nodeName ?? []))]
       .sort((a, b) => (this.asked.get(a) ?? 0) - (this.asked.get(b) ?? 0))
       .slice(0, mostNodes);
     for (const node of nodes) this.asked.set(node, now);
     const suspects = pods.filter(({ pod }) => nodes.includes(pod.spec?.nodeName ?? ""));
-    const found = await removeLostPods(this.cluster, { pods: suspects, holdsWork, progress: this.progress });
+    const found = await removeLostPods(this.cluster, { pods: suspects, holdsWork, exclusive, progress: this.progress });
     for (const { pod } of suspects) this.notes.delete(pod.metadata?.name ?? "");
     for (const [name, note] of found) this.notes.set(name, note);
   }
@@ -122,16 +124,5 @@ async function standingOfNode({ core }: Cluster, name: string): Promise<NodeStan
     // Nodes are often not a deployer's to see; the cluster's own controllers then have the last word.
     if (statusOf(error) === 403) return { exists: true, silentSince: null };
     throw error;
-  }
-}
-
-/** Another pod of the same name is not touched. */
-async function removePod({ core, namespace }: Cluster, name: string, uid: string): Promise<void> {
-  try {
-    await orNull(
-      core.deleteNamespacedPod({ name, namespace, body: { gracePeriodSeconds: 0, preconditions: { uid } } }),
-    );
-  } catch (error) {
-    if (statusOf(error) !== 409) throw error;
   }
 }

@@ -5,17 +5,16 @@ import { formatDuration } from "../format";
 import type { Watch } from "../waiting";
 import { DeploymentPods } from "./deployment-pods";
 import { evidenceOf } from "./evidence";
-import { orNull, statusOf } from "./failure";
-import { removeLostPods } from "./lost-pods";
+import { LostPods } from "./lost-pods";
 import { selectorOf } from "./names";
 import { type PodStanding, standingOf, unschedulable } from "./pod-phase";
 import { evidenceText, isFaulty, shortageOf } from "./proving";
+import { removePod } from "./remove-pod";
 import { WorkstationStatusWatch } from "./told-by-agent";
 import type { WorkstationRecords } from "./workstation-record";
 
 /** Milliseconds after which the pod is looked at again without news. */
 const interval = 2_000;
-const nodeInterval = 10_000;
 /** Milliseconds beyond a stop's time-out for ComfyUI to end and its last scan, which the pod's grace period has, and for the pod to go. */
 const endMargin = 240_000;
 /** Milliseconds for which what only a person can mend may still turn out otherwise. */
@@ -48,7 +47,7 @@ export async function untilWorkstationRuns(records: WorkstationRecords, start: W
   const stuckSince = new Map<string, number>();
   let blockedSince: number | null = null;
   let shortage: string | null = null;
-  let lookedForNodes = started;
+  const lost = new LostPods(cluster, progress, { exclusive: true });
   try {
     await Promise.all([pods.start(), agent.start()]);
     for (;;) {
@@ -88,10 +87,7 @@ export async function untilWorkstationRuns(records: WorkstationRecords, start: W
         const late = seen === undefined ? "" : `\n${(await failure(records, seen)).message}`;
         throw new Error(`${[message, shortage].filter(Boolean).join("; ")}${late}`);
       }
-      if (performance.now() - lookedForNodes >= nodeInterval) {
-        lookedForNodes = performance.now();
-        await removeLostPods(records.cluster, { pods: all, exclusive: true, holdsWork: () => true, progress });
-      }
+      await lost.removeAmong(all, () => true);
       await pause(interval, AbortSignal.any([signal, ...changes]));
     }
   } finally {
@@ -110,15 +106,8 @@ export async function endStuckPods(records: WorkstationRecords): Promise<void> {
   const { items } = await core.listNamespacedPod({ namespace, labelSelector: selectorOf(labels) });
   const told = workstationStatusIn((await records.told())?.data);
   for (const pod of items) {
-    const { name = "", uid = "" } = pod.metadata ?? {};
-    const isBlocked = told?.pod === name && told.blocked !== null;
-    if (standingOf(pod).fault?.kind !== "certain" && !isBlocked) continue;
-    try {
-      await orNull(core.deleteNamespacedPod({ name, namespace, body: { preconditions: { uid } } }));
-    } catch (error) {
-      // Another of its name, which nobody asked to end.
-      if (statusOf(error) !== 409) throw error;
-    }
+    const isBlocked = told !== null && told.pod === pod.metadata?.name && told.blocked !== null;
+    if (standingOf(pod).fault?.kind === "certain" || isBlocked) await removePod(cluster, pod);
   }
 }
 

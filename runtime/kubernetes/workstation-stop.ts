@@ -3,13 +3,12 @@ import { formatDuration } from "../format";
 import type { Watch } from "../waiting";
 import { DeploymentPods } from "./deployment-pods";
 import { scale } from "./deployments";
-import { removeLostPods } from "./lost-pods";
+import { LostPods } from "./lost-pods";
 import { WorkstationStatusWatch } from "./told-by-agent";
 import type { WorkstationRecords } from "./workstation-record";
 
 /** Milliseconds after which the pod is looked at again without news. */
 const interval = 2_000;
-const nodeInterval = 10_000;
 /** Milliseconds by which a pod may outlast its grace period until it is gone. */
 const margin = 60_000;
 /** Seconds of a pod without a grace period of its own, as Kubernetes has it. */
@@ -31,7 +30,7 @@ export async function stopWorkstation(
     await scale(cluster, names.workstation, 0);
     await Promise.all([pods.start(), agent.start()]);
     const started = performance.now();
-    let lookedForNodes = started;
+    const lost = new LostPods(cluster, progress, { exclusive: true });
     for (;;) {
       signal.throwIfAborted();
       const changes = [pods.next, agent.next];
@@ -46,10 +45,7 @@ export async function stopWorkstation(
           `the pod of workstation ${workstation} was told to go and is still there after ${formatDuration(deadline)}: ${all.map(({ id }) => id).join(", ")}`,
         );
       }
-      if (performance.now() - lookedForNodes >= nodeInterval) {
-        lookedForNodes = performance.now();
-        await removeLostPods(records.cluster, { pods: all, exclusive: true, holdsWork: () => true, progress });
-      }
+      await lost.removeAmong(all, () => true);
       await pause(interval, AbortSignal.any([signal, ...changes]));
     }
     progress(`workstation ${workstation} is stopped`);

@@ -153,7 +153,7 @@ describe("while something is waited for", () => {
           return { pod: await makePod({ nodeName }), id: nodeName };
         }),
       );
-      const lost = new LostPods(counted, (text) => said.push(text), 0);
+      const lost = new LostPods(counted, (text) => said.push(text), { interval: 0 });
       const asked = async () => {
         proxy.requests.length = 0;
         await lost.removeAmong(pods, () => true);
@@ -170,7 +170,7 @@ describe("while something is waited for", () => {
 
   test("nothing is asked before it is time to", async () => {
     const pod = await makePod();
-    const lost = new LostPods(cluster, (text) => said.push(text), 3_600_000);
+    const lost = new LostPods(cluster, (text) => said.push(text), { interval: 3_600_000 });
     await lost.removeAmong([{ pod, id: "r1-aaaaa/x" }], () => true);
     expect(await isThere(pod)).toBe(true);
   });
