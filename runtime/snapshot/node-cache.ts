@@ -192,33 +192,22 @@ async function copyAll(
   let done = 0;
   let reflinks = true;
   const describe = () => `copied ${formatSize(done)} of ${formatSize(total)} from the node's cache of restores`;
-  const batches = inBatches(files);
-  const take = async () => {
-    // All take from the same batches; the first failure ends them for everyone.
-    for (const batch of batches) {
-      const { paths, numbers, digests, bytes } = requestOf(batch);
-      const copied = await workers.run(
-        "copy-files",
-        { from, to, paths, files: numbers, digests, reflinks },
-        ownBuffers(numbers, digests),
-      );
-      for (const index of copied.unusable) {
-        const file = batch[index];
-        if (file !== undefined) unusable.push(file);
-      }
-      reflinks &&= copied.reflinks;
-      done += bytes;
-      pace.check(describe);
-      if (pace.due) await pace.rest(describe);
+  await workers.workThrough(inBatches(files), 2 * workers.size, async (batch) => {
+    const { paths, numbers, digests, bytes } = requestOf(batch);
+    const copied = await workers.run(
+      "copy-files",
+      { from, to, paths, files: numbers, digests, reflinks },
+      ownBuffers(numbers, digests),
+    );
+    for (const index of copied.unusable) {
+      const file = batch[index];
+      if (file !== undefined) unusable.push(file);
     }
-  };
-  const takers = Array.from({ length: 2 * workers.size }, take);
-  try {
-    await Promise.all(takers);
-  } finally {
-    await workers.close();
-    await Promise.allSettled(takers);
-  }
+    reflinks &&= copied.reflinks;
+    done += bytes;
+    pace.check(describe);
+    if (pace.due) await pace.rest(describe);
+  });
   return unusable;
 }
 

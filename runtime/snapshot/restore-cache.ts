@@ -125,26 +125,16 @@ async function cloneTree(
   const describe = () => `placed ${formatSize(done)} of ${formatSize(total)}`;
   makeFolders(manifest, folder);
   const batches = filesInBatches(files, partsOf(manifest.head.layout));
-  const take = async () => {
-    // All take from the same batches; the first failure ends them for everyone.
-    for (const { paths, numbers, bytes } of batches) {
-      const request = { from: entry, to: folder, paths, files: numbers, links };
-      const placed = await workers.run("place-files", request, ownBuffers(numbers));
-      if (placed.damaged !== null)
-        throw new CacheDamagedError(`${placed.damaged} in the cache is not as it was restored`);
-      links &&= placed.links;
-      done += bytes;
-      pace.check(describe);
-      if (pace.due) await pace.rest(describe);
-    }
-  };
-  const takers = Array.from({ length: 2 * workers.size }, take);
-  try {
-    await Promise.all(takers);
-  } finally {
-    await workers.close();
-    await Promise.allSettled(takers);
-  }
+  await workers.workThrough(batches, 2 * workers.size, async ({ paths, numbers, bytes }) => {
+    const request = { from: entry, to: folder, paths, files: numbers, links };
+    const placed = await workers.run("place-files", request, ownBuffers(numbers));
+    if (placed.damaged !== null)
+      throw new CacheDamagedError(`${placed.damaged} in the cache is not as it was restored`);
+    links &&= placed.links;
+    done += bytes;
+    pace.check(describe);
+    if (pace.due) await pace.rest(describe);
+  });
   for (const record of manifest.entries) {
     if (record.type === "link") symlinkSync(record.target, `${folder}/${record.path}`);
   }

@@ -57,6 +57,27 @@ export class RestoreWorkers {
     }
   }
 
+  /**
+   * Does something with each item, with several at a time, and closes this at the end. `items` is an iterator, of which all take: where it is
+   * a generator, the first failure ends it for everyone.
+   */
+  async workThrough<Item>(
+    items: IterableIterator<Item>,
+    atOnce: number,
+    work: (item: Item) => Promise<void>,
+  ): Promise<void> {
+    const take = async () => {
+      for (const item of items) await work(item);
+    };
+    const takers = Array.from({ length: atOnce }, take);
+    try {
+      await Promise.all(takers);
+    } finally {
+      await this.close();
+      await Promise.allSettled(takers);
+    }
+  }
+
   /** Ends threads, once they have ended what they have begun. */
   async close(): Promise<void> {
     this.#own?.close();

@@ -87,21 +87,10 @@ class Verifier {
     const found: (readonly string[])[] = [];
     const bytes = this.manifest.packs.reduce((sum, { size }) => sum + size, 0);
     const workers = new RestoreWorkers(bytes / bytesPerMillisecond, this.threads);
-    const numbers = this.manifest.packs.keys();
-    const take = async () => {
-      // All take from the same packs; the first failure ends them for everyone.
-      for (const number of numbers) {
-        found[number] = await this.#readPack(number, framesOf[number] ?? [], workers);
-        await this.pace.rest(() => this.#describe());
-      }
-    };
-    const takers = Array.from({ length: workers.size }, take);
-    try {
-      await Promise.all(takers);
-    } finally {
-      await workers.close();
-      await Promise.allSettled(takers);
-    }
+    await workers.workThrough(this.manifest.packs.keys(), workers.size, async (number) => {
+      found[number] = await this.#readPack(number, framesOf[number] ?? [], workers);
+      await this.pace.rest(() => this.#describe());
+    });
     const damaged = new Set(found.flatMap((problems, number) => (problems.length > 0 ? [number] : [])));
     return [...found.flat(), ...(await this.#readFiles(damaged))];
   }

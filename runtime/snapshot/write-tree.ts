@@ -78,26 +78,15 @@ export async function writeFiles(
   const pieces = new Pieces(folder, plan.inPieces);
   let done = 0;
   const describe = () => `restored ${formatSize(done)} of ${formatSize(plan.bytes)}`;
-  const writes = plan.writes();
-  const take = async () => {
-    // All take from the same writes; the first failure ends them for everyone.
-    for (const write of writes) {
-      const range = write.range === null ? null : await rangeOf(store, write.range);
-      const { frames, paths, slices } = write;
-      await workers.run("write-frames", { folder, range, frames, paths, slices }, ownBuffers(range?.source, slices));
-      pieces.written(write);
-      done += write.bytes;
-      pace.check(describe);
-      if (pace.due) await pace.rest(describe);
-    }
-  };
-  const takers = Array.from({ length: Math.max(concurrentRanges, 2 * workers.size) }, take);
-  try {
-    await Promise.all(takers);
-  } finally {
-    await workers.close();
-    await Promise.allSettled(takers);
-  }
+  await workers.workThrough(plan.writes(), Math.max(concurrentRanges, 2 * workers.size), async (write) => {
+    const range = write.range === null ? null : await rangeOf(store, write.range);
+    const { frames, paths, slices } = write;
+    await workers.run("write-frames", { folder, range, frames, paths, slices }, ownBuffers(range?.source, slices));
+    pieces.written(write);
+    done += write.bytes;
+    pace.check(describe);
+    if (pace.due) await pace.rest(describe);
+  });
 }
 
 /** Makes the folders of a manifest, writable for now, and an empty one for models that do not travel. */
