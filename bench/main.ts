@@ -5,8 +5,9 @@ import { Ours } from "./commands";
 import { provideCompetitors } from "./competitors";
 import { experiments, measuredForMemory } from "./experiments";
 import { describeMachine } from "./machine";
-import { goals, type MetricId, Results } from "./metrics";
+import { goals, Results } from "./metrics";
 import { documentOf, tableOf } from "./report";
+import { countIn, sayWhetherIdle, wantedOf } from "./selection";
 import { provideTrees, sizeOf } from "./tree";
 import { Workshop } from "./workshop";
 
@@ -33,13 +34,8 @@ async function main(): Promise<void> {
     },
   });
   if (values.help) return void process.stdout.write(usage);
-  const rounds = values.quick ? 1 : Number(values.runs ?? 5);
-  if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`--runs takes a number from 1, not ${values.runs}`);
-  const only = values.only ?? [];
-  for (const prefix of only) {
-    if (!goals.some(({ id }) => id.startsWith(prefix))) throw new Error(`--only ${prefix}: no such metric\n${usage}`);
-  }
-  const wanted = (id: MetricId) => only.length === 0 || only.some((prefix) => id.startsWith(prefix));
+  const rounds = values.quick ? 1 : countIn("runs", values.runs, 5);
+  const wanted = wantedOf(goals, values.only ?? [], usage);
   const { BENCH_REPOSITORY: repository, BENCH_CACHE: cache, BENCH_SCRIPTS: scripts } = process.env;
   if (!repository || !cache || !scripts) throw new Error("run it as: npm run bench");
 
@@ -47,7 +43,7 @@ async function main(): Promise<void> {
   const trees = provideTrees(join(cache, "bench-tree"), repository, say);
   const size = { full: sizeOf(trees.full), half: sizeOf(trees.half) };
   const machine = describeMachine(cache, competitors);
-  if (machine.load > 0.5) say(`the machine is not idle (load ${machine.load.toFixed(1)}): the numbers will be noisy`);
+  sayWhetherIdle(machine, say);
   const results = new Results(goals);
   const folder = workFolder(join(cache, "bench-work"));
   /** After each experiment: a run takes hours, and what is measured should survive its end. */

@@ -6,6 +6,7 @@ import { useKubernetesPlugin } from "../../test/support/kubernetes-plugin-path";
 import { describeMachine } from "../machine";
 import { Results } from "../metrics";
 import { documentOf, tableOf } from "../report";
+import { countIn, sayWhetherIdle, wantedOf } from "../selection";
 import { measureGate } from "./gate";
 import { type ClusterMetricId, clusterGoals } from "./goals";
 import { describeRollouts, rollOut } from "./rollout";
@@ -31,20 +32,13 @@ async function main(): Promise<void> {
     },
   });
   if (values.help) return void process.stdout.write(usage);
-  const rotations = Number(values.rotations ?? 5);
-  if (!Number.isInteger(rotations) || rotations < 1)
-    throw new Error(`--rotations takes a number from 1, not ${values.rotations}`);
-  const only = values.only ?? [];
-  for (const prefix of only) {
-    if (!clusterGoals.some(({ id }) => id.startsWith(prefix)))
-      throw new Error(`--only ${prefix}: no such metric\n${usage}`);
-  }
-  const wanted = (id: ClusterMetricId) => only.length === 0 || only.some((prefix) => id.startsWith(prefix));
+  const rotations = countIn("rotations", values.rotations, 5);
+  const wanted = wantedOf(clusterGoals, values.only ?? [], usage);
   const results = new Results<ClusterMetricId>(clusterGoals);
   const versions = new Map<string, string>();
   const machine = () => describeMachine(process.cwd(), versions);
   const { load } = machine();
-  if (load > 0.5) say(`the machine is not idle (load ${load.toFixed(1)}): the numbers will be noisy`);
+  sayWhetherIdle({ load }, say);
 
   const attempt = async (metrics: readonly ClusterMetricId[], what: string, run: () => Promise<void>) => {
     if (!metrics.some(wanted)) return;
