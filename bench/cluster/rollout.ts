@@ -42,7 +42,9 @@ export async function rollOut({ services, rotations, say }: Stage): Promise<Roll
   const rolledOut = () => kubectl("rollout", "status", `deployment/${name}`, "--timeout=180s");
   await rolledOut();
   const { clusterIP, ports } = service.spec ?? {};
-  const traffic = startLoad(`http://${clusterIP}:${ports?.[0]?.port}`);
+  const url = `http://${clusterIP}:${ports?.[0]?.port}`;
+  await untilAnswers(url);
+  const traffic = startLoad(url);
   const seconds: number[] = [];
   const before: number[] = [];
   try {
@@ -72,6 +74,18 @@ export function describeRollouts({ seconds, complaints, counts, finished }: Roll
   const details = { "rollout seconds": seconds, "rollout complaints": complaints, "rollout finished": [finished] };
   const kindDetails = Object.entries(listsOf(counts)).map(([kind, list]) => [`rollout ${kind}`, list] as const);
   return { text, details: { ...details, ...Object.fromEntries(kindDetails) } };
+}
+
+/** A rollout that is done says nothing of nodes, which may not know yet where the Service leads. */
+async function untilAnswers(url: string): Promise<void> {
+  await waitFor({
+    what: `an answer of ${name} at ${url}`,
+    deadline: 60_000,
+    look: async () => {
+      const answer = await fetch(`${url}/system_stats`, { signal: AbortSignal.timeout(5_000) }).catch(() => null);
+      return answer?.ok === true ? true : undefined;
+    },
+  });
 }
 
 /** Waits until the pods of the version before are gone. */
