@@ -1,3 +1,15 @@
+export type { Days } from "./components/aws/bucket-parts";
+export {
+  type Irsa,
+  type IrsaArgs,
+  irsa,
+  type PodIdentity,
+  type PodIdentityArgs,
+  podIdentity,
+} from "./components/aws/service-account-identity";
+export { SnapshotAccess, type SnapshotAccessArgs, type StorePlace } from "./components/aws/snapshot-access";
+export { SnapshotBucket, type SnapshotBucketArgs } from "./components/aws/snapshot-bucket";
+export type { AccessKind } from "./components/aws/store-access";
 export { ComfyUIProject, type ComfyUIProjectArgs } from "./components/comfyui-project";
 export { DevWorkstation } from "./components/dev-workstation";
 export type { DevWorkstationArgs } from "./components/dev-workstation-args";
@@ -45,6 +57,6 @@ export {
   type SecretKeyArgs,
 } from "./components/scaling";
 export { type ClaimSnapshotArgs, type PackingArgs, Snapshot, type SnapshotArgs } from "./components/snapshot";
-export type { S3StoreArgs, SnapshotPin, Store, StoreAccess } from "./components/store";
+export type { MadeStore, S3StoreArgs, SnapshotPin, Store, StoreAccess } from "./components/store";
 export type { Layout } from "./runtime/environment";
 export type { Duration, Size } from "./runtime/units";
