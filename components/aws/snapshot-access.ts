@@ -16,7 +16,7 @@ import { clusterName } from "./cluster";
 import { aws } from "./sdk";
 import type { Irsa, PodIdentity } from "./service-account-identity";
 import { SnapshotBucket } from "./snapshot-bucket";
-import { type AccessKind, accessPolicy, podIdentityTrust, type StoreResource, webIdentityTrust } from "./store-access";
+import { type AccessKind, accessPolicy, issuerOf, podIdentityTrust, type StoreResource, webIdentityTrust } from "./store-access";
 
 /** A store in a bucket that is made elsewhere. */
 export interface StorePlace {
@@ -104,18 +104,23 @@ const argsSchema = z.object({
 
 function problemsOf({ bucket, access, prefix, identity, platform }: SnapshotAccessArgs): readonly Problem[] {
   const problems = [...parse(argsSchema, { access, prefix, identity }).problems];
-  if (!(bucket instanceof SnapshotBucket)) {
-    try {
-      parseS3Location(bucket.url);
-    } catch (error) {
-      problems.push({ path: "bucket.url", reason: (error as Error).message });
-    }
-  }
+  if (!(bucket instanceof SnapshotBucket)) problems.push(...thrown("bucket.url", () => parseS3Location(bucket.url)));
+  const provider = identity?.kind === "irsa" ? identity.oidcProviderArn : undefined;
+  if (typeof provider === "string") problems.push(...thrown("identity.oidcProviderArn", () => issuerOf(provider)));
   if (platform !== undefined && platform.namespace !== identity?.namespace) {
     const reason = `${JSON.stringify(platform.namespace)} is not the namespace of the service account, ${JSON.stringify(identity?.namespace)}: use one`;
     problems.push({ path: "platform.namespace", reason });
   }
   return problems;
+}
+
+function thrown(path: string, check: () => unknown): readonly Problem[] {
+  try {
+    check();
+    return [];
+  } catch (error) {
+    return [{ path, reason: (error as Error).message }];
+  }
 }
 
 function roleOf(name: string, identity: PodIdentity | Irsa, tags: Tags, opts: Options): awsSdk.iam.Role {

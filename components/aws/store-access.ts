@@ -110,11 +110,11 @@ export function webIdentityTrust(oidcProviderArn: string, { namespace, serviceAc
   };
 }
 
-/** `arn:aws:iam::123456789012:oidc-provider/<issuer without https://>`: throws for anything else. */
-function issuerOf(oidcProviderArn: string): string {
+/** Of `arn:aws:iam::123456789012:oidc-provider/<issuer without https://>`; throws for anything else. */
+export function issuerOf(oidcProviderArn: string): string {
   const issuer = /^arn:[a-z-]+:iam::\d{12}:oidc-provider\/(.+)$/.exec(oidcProviderArn)?.[1];
   if (issuer !== undefined) return issuer;
   throw new Error(
-    `identity.oidcProviderArn: ${JSON.stringify(oidcProviderArn)} is not the ARN of an IAM OIDC provider, such as "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLE"`,
+    `${JSON.stringify(oidcProviderArn)} is not the ARN of an IAM OIDC provider, such as "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLE"`,
   );
 }

@@ -234,6 +234,21 @@ describe("a kubeconfig that is given as content", () => {
 });
 
 describe("what pods need and the namespace has not, is refused", () => {
+  test("but not a service account that the program makes there", async () => {
+    const access = (name: string, more: object = {}): Declaration => ({
+      kind: "SnapshotAccess",
+      name,
+      arguments: { platform: { kind: "kubernetes", kubeconfig, namespace, ...more }, serviceAccount: name },
+    });
+    const service = declared({ pod: { image, serviceAccount: "reader" } });
+    expect(await problemsOf(service, access("reader"))).toEqual({});
+    const missing = {
+      "platform.pod.serviceAccount": expect.stringMatching(/ has no service account "reader" in the namespace /),
+    };
+    expect(await problemsOf(service, access("packer"))).toEqual(missing);
+    expect(await problemsOf(service, access("reader", { namespace: "elsewhere" }))).toEqual(missing);
+  });
+
   test("under the property that names it, of the service or of its platform, all at once", async () => {
     const platform = {
       pod: { image, serviceAccount: "reader", imagePullSecrets: ["registry"], models: { claim: "old" } },
