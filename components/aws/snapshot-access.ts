@@ -16,7 +16,14 @@ import { clusterName } from "./cluster";
 import { aws } from "./sdk";
 import type { Irsa, PodIdentity } from "./service-account-identity";
 import { SnapshotBucket } from "./snapshot-bucket";
-import { type AccessKind, accessPolicy, issuerOf, podIdentityTrust, type StoreResource, webIdentityTrust } from "./store-access";
+import {
+  type AccessKind,
+  accessPolicy,
+  issuerOf,
+  podIdentityTrust,
+  type StoreResource,
+  webIdentityTrust,
+} from "./store-access";
 
 /** A store in a bucket that is made elsewhere. */
 export interface StorePlace {

@@ -23,7 +23,7 @@ export const kubernetesSchema = z.strictObject({
 });
 
 /** The same as far as it tells where it is; the pods are looked at by themselves. */
-export const clusterPlaceSchema = kubernetesSchema.extend({ pod: z.unknown() });
+export const clusterPlaceSchema = kubernetesSchema.extend({ pod: z.unknown().optional() });
 
 export type ClusterPlace = z.output<typeof clusterPlaceSchema>;
 

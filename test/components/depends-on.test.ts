@@ -1,6 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { expect, test } from "vitest";
-import { claim, ComfyUIProject, DevWorkstation, fixed, kubernetes, local, OnlineService, Snapshot } from "../../index";
+import { ComfyUIProject, claim, DevWorkstation, fixed, kubernetes, local, OnlineService, Snapshot } from "../../index";
+import { podSettings } from "../../providers/declarations/pod";
 import { waitFor } from "../../runtime/waiting";
 import { recordDeclarations } from "../support/recording-mocks";
 
@@ -52,6 +53,10 @@ test.each<[string, string, (opts: pulumi.ComponentResourceOptions) => pulumi.Res
 ])("%s waits for what its component depends on, one resource or several", async (_, type, make) => {
   const recording = recordDeclarations({
     ClusterServiceClaim: { programs: "studio-program" },
+    ClusterRelease: {
+      ...{ revision: 1, settings: podSettings({ image: "registry/comfyui:1" }, {}), instance: "{}" },
+      ...{ programs: "studio-program", grace: 60, startCount: 1 },
+    },
     ClusterWorkstationClaim: { programs: "studio-program" },
   });
   const found = (count: number) =>

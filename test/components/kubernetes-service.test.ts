@@ -925,6 +925,7 @@ describe("a service of which everything is declared", () => {
       "ClusterRelease full",
       "ConfigMap full-instance",
       "Deployment full-instances",
+      "NetworkPolicy full-instances",
       "PodDisruptionBudget full-instances",
       "Secret full-environment",
     ]);

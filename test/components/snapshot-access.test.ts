@@ -15,11 +15,12 @@ const account = { namespace: "studio", serviceAccount: "comfyui-reader" };
 const outputs = {
   Bucket: { arn: bucketArn },
   Role: { arn: roleArn, name: "readers-1234567" },
+  getPartition: { partition: "aws-us-gov" },
 };
 
 /** Waits for so many resources, with the component itself. */
 async function declared(args: () => SnapshotAccessArgs, count: number) {
-  const recording = recordDeclarations(outputs, { getPartition: { partition: "aws-us-gov" } });
+  const recording = recordDeclarations(outputs);
   const access = new SnapshotAccess("readers", args());
   const resources = await waitFor({
     what: `${count} resources to be declared`,

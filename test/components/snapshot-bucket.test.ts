@@ -276,7 +276,11 @@ describe("what cannot be a bucket for snapshots is refused before anything is de
   test.each([
     ["a retention without versions to keep", { versioning: {} }, /versioning.retention: is no number of days/],
     ["half a day, which is shorter than a run may pack", { abortUploadsAfter: "0.5d" }, /abortUploadsAfter: "0.5d"/],
-    ["a rule of lifecycle that is not one of these", { versioning: { retention: "3d", expire: "1d" } }, /versioning: is no versioning/],
+    [
+      "a rule of lifecycle that is not one of these",
+      { versioning: { retention: "3d", expire: "1d" } },
+      /versioning: is no versioning/,
+    ],
     ["a prefix that means more in a policy", { prefix: "studio*" }, /prefix: .*mean more in policies/],
     ["a name that is known later", { bucketName: pulumi.output("later") }, /bucketName: is no plain name/],
   ])("%s", (_, args, message) => {

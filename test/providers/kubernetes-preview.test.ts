@@ -234,6 +234,13 @@ describe("a kubeconfig that is given as content", () => {
 });
 
 describe("what pods need and the namespace has not, is refused", () => {
+  test("also where the platform says nothing of pods", async () => {
+    const pod = { image, serviceAccount: "reader" };
+    expect(await problemsOf(declared({ pod: undefined }, { pod }))).toEqual({
+      "pod.serviceAccount": expect.stringMatching(/ has no service account "reader" in the namespace /),
+    });
+  });
+
   test("but not a service account that the program makes there", async () => {
     const access = (name: string, more: object = {}): Declaration => ({
       kind: "SnapshotAccess",
