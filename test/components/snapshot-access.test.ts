@@ -7,7 +7,7 @@ import { type Declared, recordDeclarations, valueIn } from "../support/recording
 
 const bucketArn = "arn:aws:s3:::acme-snapshots";
 const roleArn = "arn:aws:iam::123456789012:role/readers";
-const key = "arn:aws:kms:eu-central-1:123456789012:key/abc";
+const key = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0000-4000-8000-000000000000";
 const issuer = "oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLE";
 const oidcProviderArn = `arn:aws:iam::123456789012:oidc-provider/${issuer}`;
 const account = { namespace: "studio", serviceAccount: "comfyui-reader" };
@@ -238,7 +238,7 @@ test("with a platform, the service account as well, annotated, once the role may
 test("what cannot be given access is refused before anything is declared, all problems at once", () => {
   const recording = recordDeclarations(outputs);
   const wrong = {
-    bucket: { url: "acme-snapshots" },
+    bucket: { url: "acme-snapshots", kmsKeyArn: "alias/studio" },
     access: "write",
     prefix: "/",
     identity: { kind: "none", namespace: "Studio", serviceAccount: "Reader" },
@@ -254,6 +254,7 @@ test("what cannot be given access is refused before anything is declared, all pr
     [
       "access",
       "prefix",
+      "bucket.kmsKeyArn",
       "identity.kind",
       "identity.namespace",
       "identity.serviceAccount",

@@ -6,7 +6,7 @@ import { waitFor } from "../../runtime/waiting";
 import { type Declared, recordDeclarations, valueIn } from "../support/recording-mocks";
 
 const arn = "arn:aws:s3:::acme-snapshots";
-const key = "arn:aws:kms:eu-central-1:123456789012:key/abc";
+const key = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0000-4000-8000-000000000000";
 const tlsOnly = {
   Version: "2012-10-17",
   Statement: [
@@ -280,6 +280,11 @@ describe("what cannot be a bucket for snapshots is refused before anything is de
       "a rule of lifecycle that is not one of these",
       { versioning: { retention: "3d", expire: "1d" } },
       /versioning: is no versioning/,
+    ],
+    [
+      "an alias of a key, which policies cannot name",
+      { kmsKeyArn: "alias/studio" },
+      /kmsKeyArn: "alias\/studio" is not/,
     ],
     ["a prefix that means more in a policy", { prefix: "studio*" }, /prefix: .*mean more in policies/],
     ["a name that is known later", { bucketName: pulumi.output("later") }, /bucketName: is no plain name/],

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { tlsOnly } from "../../components/aws/bucket-parts";
 import { type AccessKind, accessPolicy } from "../../components/aws/store-access";
 import { listSnapshots, pack, readHead, restore, SnapshotNotFoundError, verify } from "../../runtime/snapshot";
 import { S3Store, type StoreSettings } from "../../runtime/store";
@@ -212,4 +213,24 @@ test("a store that is the whole bucket is packed to and read by those who may on
   const { reference } = await packTo(store, (await session("pack", "")).settings);
 
   await restore({ reference, target: join(folder.path, "restored"), settings: (await session("read", "")).settings });
+});
+
+test("the policy of a bucket refuses whoever comes without TLS, also to what everybody may read", async () => {
+  const Bucket = "open-bucket";
+  await server.client.createBucket({ Bucket });
+  await server.client.putObject({ Bucket, Key: "packs/01", Body: "content" });
+  const arn = `arn:aws:s3:::${Bucket}`;
+  const open = { Effect: "Allow", Principal: "*", Action: ["s3:GetObject"], Resource: [`${arn}/*`] };
+  // MinIO does not know the version of TLS.
+  const [withoutTls] = tlsOnly(arn).Statement.filter((statement) =>
+    JSON.stringify(statement).includes("SecureTransport"),
+  );
+  const read = async (...Statement: unknown[]) => {
+    const Policy = JSON.stringify({ Version: "2012-10-17", Statement });
+    await server.client.putBucketPolicy({ Bucket, Policy });
+    return (await fetch(`${server.endpoint}/${Bucket}/packs/01`)).status;
+  };
+
+  expect(await read(open)).toBe(200);
+  expect(await read(open, withoutTls)).toBe(403);
 });
