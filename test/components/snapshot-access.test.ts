@@ -40,6 +40,13 @@ const itself = "SnapshotAccess readers";
 const description = "Snapshots of ComfyUI, for the service account studio/comfyui-reader";
 
 describe("what a policy allows", () => {
+  const neverReplace = (objects: string) => ({
+    Sid: "NeverReplace",
+    Effect: "Deny",
+    Action: ["s3:PutObject"],
+    Resource: `${bucketArn}/${objects}`,
+    Condition: { Null: { "s3:if-none-match": "true" }, Bool: { "s3:ObjectCreationOperation": "true" } },
+  });
   const store = { bucketArn, prefix: "studio", kmsKeyArn: undefined };
 
   test("to a reader: to list and read what is below the prefix", () => {
@@ -58,7 +65,7 @@ describe("what a policy allows", () => {
     });
   });
 
-  test("to a packer: also to write there, and to remove nothing but probes", () => {
+  test("to a packer: also to write there what is not there yet, and to remove nothing but probes", () => {
     const read = accessPolicy("read", store).Statement;
     expect(accessPolicy("pack", store)).toEqual({
       Version: "2012-10-17",
@@ -70,6 +77,7 @@ describe("what a policy allows", () => {
           Action: ["s3:PutObject", "s3:AbortMultipartUpload"],
           Resource: `${bucketArn}/studio/*`,
         },
+        neverReplace("studio/*"),
         { Sid: "RemoveProbes", Effect: "Allow", Action: ["s3:DeleteObject"], Resource: `${bucketArn}/studio/probes/*` },
       ],
     });
@@ -86,6 +94,7 @@ describe("what a policy allows", () => {
         Action: ["s3:PutObject", "s3:AbortMultipartUpload"],
         Resource: `${bucketArn}/*`,
       },
+      neverReplace("*"),
       { Sid: "RemoveProbes", Effect: "Allow", Action: ["s3:DeleteObject"], Resource: `${bucketArn}/probes/*` },
     ]);
   });
