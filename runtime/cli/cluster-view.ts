@@ -159,6 +159,6 @@ function urlOf(name: string, namespace: string, { services, ingresses }: Namespa
 const isGateway = (object: V1Service | V1Ingress) => partLabel(object) === "gateway";
 
 /** The client library makes dates of times; what comes by a watch has texts. */
-export function isoTime(time: Date | string | undefined): string {
+function isoTime(time: Date | string | undefined): string {
   return time === undefined ? "" : new Date(time).toISOString();
 }
