@@ -247,8 +247,11 @@ export class ClusterServices implements AsyncDisposable {
       pod: core.listNamespacedPod({ namespace, labelSelector }),
       configmap: core.listNamespacedConfigMap({ namespace, labelSelector }),
       secret: core.listNamespacedSecret({ namespace, labelSelector }),
-      autoscaler: this.connection.autoscaling.listNamespacedHorizontalPodAutoscaler({ namespace, labelSelector }),
-      budget: this.connection.policy.listNamespacedPodDisruptionBudget({ namespace, labelSelector }),
+      horizontalpodautoscaler: this.connection.autoscaling.listNamespacedHorizontalPodAutoscaler({
+        namespace,
+        labelSelector,
+      }),
+      poddisruptionbudget: this.connection.policy.listNamespacedPodDisruptionBudget({ namespace, labelSelector }),
       service: core.listNamespacedService({ namespace, labelSelector }),
       serviceaccount: core.listNamespacedServiceAccount({ namespace, labelSelector }),
     };
