@@ -277,8 +277,11 @@ export class ClusterServices implements AsyncDisposable {
   }
 }
 
+/** What keeps all else from nodes with GPUs, as it does in most clusters: a gateway that goes with a test's node cuts its clients off. */
+const onlyForGpus = "nvidia.com/gpu=present:NoSchedule";
+
 async function addNode({ lab }: TestCluster, labels: Readonly<Record<string, string>>, gpus: number): Promise<string> {
   const name = `gpu-${randomBytes(3).toString("hex")}`;
-  await lab.addNode(name, { gpus, labels });
+  await lab.addNode(name, { gpus, labels, taints: [onlyForGpus] });
   return name;
 }
