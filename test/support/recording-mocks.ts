@@ -31,8 +31,11 @@ interface Registration {
   getObject(): { toJavaScript(): Record<string, unknown> } | undefined;
 }
 
+type Done = (error: unknown, response: unknown) => void;
+
 interface Monitor {
-  registerResource(request: Registration, done: (error: unknown, response: unknown) => void): Promise<void>;
+  registerResource(request: Registration, done: Done): Promise<void>;
+  registerResourceOutputs(request: { getUrn(): string }, done: Done): Promise<void>;
 }
 
 const shortType = (type: string) => type.replace(/^.*[:/]/, "");
@@ -78,8 +81,17 @@ export function recordDeclarations(outputs: Readonly<Record<string, Record<strin
     });
     return register(request, done);
   };
+  const complete: string[] = [];
+  const registerOutputs = monitor.registerResourceOutputs.bind(monitor);
+  monitor.registerResourceOutputs = (request, done) =>
+    registerOutputs(request, (error, response) => {
+      complete.push(label(request.getUrn()));
+      done(error, response);
+    });
   return {
     declared,
+    /** Short type and name of the components whose outputs are registered: all that is in them is declared. */
+    complete,
     find: (type: string, name: string): Declared => {
       const found = declared.find((resource) => shortType(resource.type) === type && resource.name === name);
       if (found) return found;
