@@ -7,15 +7,15 @@ import { InvalidInputError } from "../../runtime/problems";
 import { waitFor } from "../../runtime/waiting";
 import { recordDeclarations, valueIn } from "../support/recording-mocks";
 
-const outputs = {
+const outputs = { Role: { arn: "arn:aws:iam::123456789012:role/made", name: "made" } };
+const answers = {
   getCluster: { vpcConfig: { subnetIds: ["subnet-b", "subnet-a"] } },
   getPartition: { partition: "aws-cn" },
-  Role: { arn: "arn:aws:iam::123456789012:role/made", name: "made" },
 };
 
 let recorded: ReturnType<typeof recordDeclarations>;
 beforeEach(() => {
-  recorded = recordDeclarations(outputs);
+  recorded = recordDeclarations(outputs, answers);
 });
 
 const least = { cluster: "studio", instanceTypes: ["g6e.2xlarge"], size: 2 } as const satisfies GpuNodeGroupArgs;
@@ -131,7 +131,7 @@ describe("a group with nothing but the least", () => {
   // Another hash of the same arguments would replace every group that there is.
   test("keeps its name from one version of this package to the next", async () => {
     expect((await made(least)).name).toBe("gpus-9269f04a");
-    recorded = recordDeclarations(outputs);
+    recorded = recordDeclarations(outputs, answers);
     expect((await made(full)).name).toBe("gpus-969ecd74");
   });
 });
@@ -289,7 +289,7 @@ describe("what EKS would change under running pods", () => {
 
   test.each(changes)("makes another group: %s", async (_, change) => {
     const before = await hashOf(full);
-    recorded = recordDeclarations(outputs);
+    recorded = recordDeclarations(outputs, answers);
     const after = await hashOf({ ...full, ...change });
 
     expect(before).toMatch(/^[0-9a-f]{8}$/);
@@ -299,13 +299,13 @@ describe("what EKS would change under running pods", () => {
 
   test("makes another group: capacity", async () => {
     const before = await hashOf(least);
-    recorded = recordDeclarations(outputs);
+    recorded = recordDeclarations(outputs, answers);
     expect(await hashOf({ ...least, capacity: "spot" })).not.toBe(before);
   });
 
   test("makes another template where the template changes, and keeps it where it does not", async () => {
     const templateOf = async (args: GpuNodeGroupArgs) => {
-      recorded = recordDeclarations(outputs);
+      recorded = recordDeclarations(outputs, answers);
       await made(args);
       return recorded.find("LaunchTemplate", "gpus-nodes").inputs.name;
     };
@@ -326,7 +326,7 @@ describe("what EKS would change under running pods", () => {
     ["how the disk's size is written", { disk: { ...full.disk, size: "187Gi" } }],
   ] as const)("does not include %s, which leaves the group what it is", async (_, change) => {
     const before = await hashOf(full);
-    recorded = recordDeclarations(outputs);
+    recorded = recordDeclarations(outputs, answers);
     expect(await hashOf({ ...full, ...change })).toBe(before);
   });
 });

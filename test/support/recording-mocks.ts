@@ -52,15 +52,21 @@ export const secret = (value: unknown) => ({
   value,
 });
 
-/** Records what a program declares from now on. The outputs are those that a resource or function of the type then has. */
-export function recordDeclarations(outputs: Readonly<Record<string, Record<string, unknown>>> = {}) {
+/**
+ * Records what a program declares from now on. The outputs are those that a resource of the type then has; the answers, by their functions'
+ * names, what a provider is asked for.
+ */
+export function recordDeclarations(
+  outputs: Readonly<Record<string, Record<string, unknown>>> = {},
+  answers: Readonly<Record<string, Record<string, unknown>>> = {},
+) {
   const declared: Declared[] = [];
   const mocks: pulumi.runtime.Mocks = {
     newResource: ({ type, name, inputs }) => ({
       id: `${shortType(type)}-${name}-id`,
       state: { ...inputs, ...outputs[shortType(type)] },
     }),
-    call: ({ token, inputs }) => ({ ...inputs, ...outputs[shortType(token)] }),
+    call: ({ token, inputs }) => ({ ...inputs, ...answers[shortType(token)] }),
   };
   pulumi.runtime.setMocks(mocks, "project", "stack", false, "organization");
   const monitor = getMonitor() as unknown as Monitor;
