@@ -38,6 +38,7 @@ function declared({ gateway, snapshot, platform, ...rest }: OnlineServiceArgs): 
   const { reference, store } = pinOf(snapshot);
   const args = { ...rest, platform: publicPlatform(platform), snapshot: reference, store };
   if (gateway === undefined) return args;
-  const { apiKeys: _, ...plain } = gateway;
-  return { ...args, gateway: plain };
+  const { apiKeys, ...plain } = gateway;
+  // Whether somebody has to show one decides which ways in are refused.
+  return { ...args, gateway: { ...plain, ...(apiKeys === undefined ? {} : { apiKeys: "declared" }) } };
 }

@@ -17,6 +17,8 @@ export {
 export { reachCluster, settingProblems } from "./look";
 export {
   annotationsOf,
+  entranceEnding,
+  hostAnnotation,
   labelsOf,
   managedBy,
   objectNames,
