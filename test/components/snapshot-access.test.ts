@@ -15,12 +15,13 @@ const account = { namespace: "studio", serviceAccount: "comfyui-reader" };
 const outputs = {
   Bucket: { arn: bucketArn },
   Role: { arn: roleArn, name: "readers-1234567" },
-  getPartition: { partition: "aws-us-gov" },
 };
+
+const itself = "SnapshotAccess readers";
 
 /** Waits for so many resources, with the component itself. */
 async function declared(args: () => SnapshotAccessArgs, count: number) {
-  const recording = recordDeclarations(outputs);
+  const recording = recordDeclarations(outputs, { getPartition: { partition: "aws-us-gov" } });
   const access = new SnapshotAccess("readers", args());
   const resources = await waitFor({
     what: `${count} resources to be declared`,
@@ -28,15 +29,13 @@ async function declared(args: () => SnapshotAccessArgs, count: number) {
     interval: 10,
     look: () => {
       const own = recording.declared.filter(({ name }) => name.startsWith("readers"));
-      return own.length >= count ? own : undefined;
+      return own.length >= count && recording.complete.includes(itself) ? own : undefined;
     },
   });
-  await new Promise((resolve) => setImmediate(resolve));
   return { access, resources };
 }
 
 const shown = ({ type, name, inputs, parent, dependsOn }: Declared) => [`${type} ${name}`, inputs, parent, dependsOn];
-const itself = "SnapshotAccess readers";
 const description = "Snapshots of ComfyUI, for the service account studio/comfyui-reader";
 
 describe("what a policy allows", () => {

@@ -29,6 +29,8 @@ const tlsOnly = {
   ],
 };
 
+const itself = "SnapshotBucket snapshots";
+
 /** Type, inputs, parent and dependencies of all that a bucket is declared with. */
 async function declared(args: SnapshotBucketArgs, count: number, opts: pulumi.ComponentResourceOptions = {}) {
   const recording = recordDeclarations({ Bucket: { arn } });
@@ -37,10 +39,8 @@ async function declared(args: SnapshotBucketArgs, count: number, opts: pulumi.Co
     what: `${count} resources to be declared`,
     deadline: 20_000,
     interval: 10,
-    look: () => (recording.declared.length >= count ? true : undefined),
+    look: () => (recording.declared.length >= count && recording.complete.includes(itself) ? true : undefined),
   });
-  // What is one too many would come with these.
-  await new Promise((resolve) => setImmediate(resolve));
   return { bucket, resources: recording.declared };
 }
 
@@ -51,7 +51,6 @@ const shown = ({ type, name, inputs, parent, dependsOn, protect }: Declared) => 
   dependsOn,
   protect,
 ];
-const itself = "SnapshotBucket snapshots";
 const bucketOnly = ["Bucket snapshots"];
 
 describe("a bucket of which only the name is said", () => {
