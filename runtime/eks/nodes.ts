@@ -1,8 +1,5 @@
 import type { V1Node } from "@kubernetes/client-node";
-import { type Cluster, statusOf } from "../kubernetes";
-
-/** Label of every node of a managed node group: https://docs.aws.amazon.com/eks/latest/userguide/managed-node-groups.html */
-export const nodeGroupLabel = "eks.amazonaws.com/nodegroup";
+import { type Cluster, nodeGroupLabel, statusOf } from "../kubernetes";
 
 /** What one instance needs of its node. */
 export interface GpuNeed {
