@@ -38,7 +38,7 @@ export { forwardTo } from "./port-forward";
 export { programHash, programLabel, provideProgram, removePrograms } from "./program";
 export { UnhealthyError, untilProven } from "./proving";
 export { instanceId, isAvailable } from "./release-pods";
-export { recordRemoval, removeRelease, removeReleases, removeReleasesOf } from "./removal";
+export { type RemovalRequest, recordRemoval, removeRelease, removeReleases, removeReleasesOf } from "./removal";
 export {
   ownedByAnother,
   parseRecord,
