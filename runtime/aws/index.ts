@@ -1,0 +1,1 @@
+export { type Architecture, gpuFamilies, type InstanceType, instanceType } from "./instance-types";
