@@ -1,7 +1,7 @@
 import { join, relative } from "node:path";
 import type * as commandSdk from "@pulumi/command";
 import type * as pulumi from "@pulumi/pulumi";
-import { kubeconfigVariable, setVariablePrefix } from "../runtime/cli/with-candidate-variables";
+import { kubeconfigVariable, setVariablePrefix, tryingCommand } from "../runtime/cli/with-candidate-words";
 import { isKubeconfigContent } from "../runtime/kubernetes/kubeconfig-content";
 import { packageRoot } from "../runtime/package-root";
 import type { Duration } from "../runtime/units";
@@ -69,7 +69,7 @@ export function commandLine({
 }: Tried & { readonly release: string; readonly verify: VerifyArgs }): string {
   const { command, timeout = "15m", workingDirectory } = verify;
   const words = [
-    ...["node", commandFile(), "with-candidate", service],
+    ...["node", commandFile(), tryingCommand, service],
     ...["--release", release, "--acceptance", "--timeout", timeout],
     ...placeOptions(platform),
     ...(workingDirectory === undefined ? [] : ["--working-directory", workingDirectory]),

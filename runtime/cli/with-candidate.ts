@@ -16,7 +16,7 @@ import { directoryDescription } from "./platform-directory";
 import type { Program } from "./program";
 import { inShortLines } from "./short-lines";
 import type { Surroundings, TextStream } from "./surroundings";
-import { kubeconfigVariable, setVariablePrefix } from "./with-candidate-variables";
+import { kubeconfigVariable, setVariablePrefix, tryingCommand } from "./with-candidate-words";
 
 interface Options extends OutputOptions, ClusterOptions {
   readonly directory?: string;
@@ -27,7 +27,7 @@ interface Options extends OutputOptions, ClusterOptions {
 }
 
 export function addWithCandidate({ commands, surroundings, perform }: Program): void {
-  withClusterOptions(commands.command("with-candidate"))
+  withClusterOptions(commands.command(tryingCommand))
     .summary("run a command that reaches a release before it serves")
     .description(
       "Runs a command with COMFYUI_URL, an address of this machine that leads to a release whether or not it serves, with COMFYUI_RELEASE and " +
