@@ -4,14 +4,34 @@ import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, expect, test } from "vitest";
 import { commandLine } from "../../components/verification";
 import { fixed, kubernetes, local, OnlineService, type OnlineServiceArgs } from "../../index";
+import type { PodSettings } from "../../runtime/deployment";
 import { waitFor } from "../../runtime/waiting";
 import { recordDeclarations, secret } from "../support/recording-mocks";
+
+const settings: PodSettings = {
+  image: "registry/comfyui:1",
+  agentImage: "docker.io/library/node:24-slim",
+  gpu: { resource: "nvidia.com/gpu", count: 1 },
+  resources: { requests: {}, limits: {} },
+  nodeSelector: {},
+  tolerations: [],
+  storage: "50Gi",
+  nodeCache: null,
+  models: null,
+  serviceAccount: null,
+  storeCredentials: null,
+  imagePullSecrets: [],
+  priorityClass: null,
+  runtimeClass: null,
+  user: 1000,
+};
 
 const recording = recordDeclarations({
   Gateway: { url: "http://127.0.0.1:20001" },
   Release: { revision: 1 },
-  ClusterRelease: { revision: 1, startCount: 1 },
-  ClusterServiceClaim: { programs: "programs" },
+  ClusterServiceClaim: { since: "then", programs: "programs" },
+  ClusterRelease: { revision: 1, settings, instance: "{}", programs: "programs", grace: 1, startCount: 1 },
+  Deployment: { metadata: { uid: "uid-of-deployment" } },
 });
 
 const cli = resolve(__dirname, "../../dist/runtime/cli/main.js");
@@ -60,7 +80,7 @@ describe("a service with a script that its releases have to pass declares", () =
       ...place("here"),
       type: "command:local:Command",
       name: "here",
-      dependsOn: expect.arrayContaining(["HealthGate here", "Gateway here"]),
+      dependsOn: ["Gateway here", "HealthGate here", "Release here"],
       provider: "",
     });
     expect(inputs).toEqual({
@@ -74,7 +94,13 @@ describe("a service with a script that its releases have to pass declares", () =
   test("that says on Kubernetes where the cluster is", () => {
     const { inputs, ...rest } = recording.find("Command", "cluster");
     expect(rest).toMatchObject({ ...place("cluster"), type: "command:local:Command" });
-    expect(rest.dependsOn).toEqual(expect.arrayContaining(["ClusterHealthGate cluster", "Deployment cluster-gateway"]));
+    expect(rest.dependsOn).toEqual([
+      "ClusterHealthGate cluster",
+      "ClusterRelease cluster",
+      "Deployment cluster-gateway",
+      "PodDisruptionBudget cluster-gateway",
+      "Service cluster-gateway",
+    ]);
     expect(inputs).toEqual({
       create: `exec node ${cli} with-candidate cluster --release ClusterRelease-cluster-id --acceptance --timeout 15m --namespace studio --context prod --kubeconfig kube/config -- sh -c pytest`,
       environment: {},
@@ -97,7 +123,11 @@ describe("a service with a script that its releases have to pass declares", () =
     expect(recording.find("TrafficSwitch", "here").dependsOn).toContain("Command here");
     expect(recording.find("ClusterTrafficSwitch", "cluster").dependsOn).toContain("Command cluster");
     expect(() => recording.find("Command", "none")).toThrow("was not declared");
-    expect(recording.find("TrafficSwitch", "none").dependsOn).toEqual(["Gateway none", "HealthGate none"]);
+    expect(recording.find("TrafficSwitch", "none").dependsOn).toEqual([
+      "Gateway none",
+      "HealthGate none",
+      "Release none",
+    ]);
   });
 });
 

@@ -1,8 +1,10 @@
+import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { waitFor } from "../../runtime/waiting";
 import { acceptanceScript, type Seen } from "../support/acceptance-script";
+import { runCompiled } from "../support/cli-compiled";
 import { runCli } from "../support/cli-run";
 import { finished, submit } from "../support/comfyui-client";
 import { useCommandPlugin } from "../support/command-plugin-path";
@@ -36,10 +38,13 @@ describe("a script that a release has to pass", () => {
 
   /** Its last release, which was refused. */
   async function refused() {
-    const { instances, releases } = await project.service();
-    expect(instances.map(({ release }) => release)).toEqual([serving]);
-    const last = releases.at(-1);
+    const last = (await project.service()).releases.at(-1);
     expect(last?.count).toBe(0);
+    await waitFor({
+      what: "its instances to go",
+      deadline: 30_000,
+      look: async () => (await project.service()).instances.every(({ release }) => release === serving) || undefined,
+    });
     return last;
   }
 
@@ -138,7 +143,7 @@ describe("a script that a release has to pass", () => {
     expect(run.output).toContain("did not end within 2s and was ended");
     await stillServes("3");
     expect((await refused())?.events.at(-1)?.detail).toContain("did not end within 2s");
-    expect(await leftOf("sleep 360")).toEqual([]);
+    expect(leftOf("sleep 360")).toEqual([]);
   });
 
   test("ends with an engine that is killed; after recover and up the release is tried again", async () => {
@@ -154,7 +159,7 @@ describe("a script that a release has to pass", () => {
     await waitFor({
       what: "the script to end with its engine",
       deadline: 60_000,
-      look: async () => (await leftOf("sleep 360")).length === 0 || undefined,
+      look: () => leftOf("sleep 360").length === 0 || undefined,
       seen: () => project.processes().join("\n"),
     });
     // It was not refused: nobody has tried it to the end.
@@ -201,7 +206,7 @@ module.exports = { release: project.service.release };
 
   test("may be run by hand, against any release, without a say in its fate", async () => {
     const byHand = (...args: readonly string[]) =>
-      runCli(["with-candidate", "studio", ...args], { cwd: project.folder, environment: process.env });
+      runCompiled(["with-candidate", "studio", ...args], { cwd: project.folder });
     const where = ["--directory", "platform", "--release", serving];
     const run = await byHand(
       ...where,
@@ -227,8 +232,7 @@ module.exports = { release: project.service.release };
     expect(run.code, run.output).toBe(0);
   });
 
-  async function leftOf(text: string): Promise<readonly string[]> {
-    const { execFileSync } = await import("node:child_process");
+  function leftOf(text: string): readonly string[] {
     return execFileSync("ps", ["-eo", "args="], { encoding: "utf8" })
       .split("\n")
       .filter((line) => line.startsWith(text));
