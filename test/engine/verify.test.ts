@@ -200,7 +200,11 @@ module.exports = { release: project.service.release };
     await project.mustUp();
     serving = (await project.outputs()).release ?? "";
     expect(seen().environment.PASSWORD).toBe("open sesame");
-    expect(JSON.stringify(await project.state())).not.toContain("open sesame");
+    const state = await project.state();
+    expect(JSON.stringify(state)).not.toContain("open sesame");
+    // The same on another machine.
+    const create = state.deployment.resources.find(({ type }) => type === "command:local:Command")?.inputs?.create;
+    expect(create).toMatch(/^exec node (?!\/)\S*dist\/runtime\/cli\/main\.js with-candidate studio /);
     expect(readFileSync(join(project.folder, "processes.txt"), "utf8")).not.toContain("open sesame");
   });
 
