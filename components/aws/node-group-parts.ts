@@ -227,7 +227,11 @@ export function nodeGroup(
       tags: { ...args.tags },
       updateConfig: { maxUnavailable: 1 },
     },
-    { ...rest, dependsOn: [...dependsOn, ...role.dependsOn], ignoreChanges: ["scalingConfig.desiredSize"] },
+    {
+      ...rest,
+      dependsOn: [...dependsOn, ...role.dependsOn],
+      ignoreChanges: opts.ignoreChanges ?? ["scalingConfig.desiredSize"],
+    },
   );
 }
 

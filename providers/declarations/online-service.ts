@@ -20,6 +20,7 @@ import {
   sameOwner,
 } from "./common";
 import { ownerProblems } from "./kubernetes";
+import { placementSchema } from "./placement";
 import { objectNameSchema, podSchema } from "./pod";
 import { autoscalerProblems, scalingSchema } from "./scaling";
 import { type StoreAccess, storeAccessSchema, storeSettings } from "./store";
@@ -106,6 +107,7 @@ export const onlineServiceSchema = z.strictObject({
   store: storeAccessSchema.optional(),
   scaling: scalingSchema,
   pod: podSchema.optional(),
+  placement: placementSchema.optional(),
   models: z.string().min(1).optional(),
   arguments: argumentsSchema.default([]),
   environmentVariables: environmentVariablesSchema.default({}),
@@ -184,7 +186,7 @@ export async function lookAtOnlineService(
 
 /** Arguments that one kind of platform has and the other has not. */
 function platformArgumentProblems(given: z.input<typeof onlineServiceSchema>, here: boolean): readonly Problem[] {
-  const { pod, models, gateway, scaling } = given;
+  const { pod, placement, models, gateway, scaling } = given;
   const onlyInCluster = (path: string) => ({ path, reason: "is for a service on kubernetes({ … })" });
   if (here) {
     return [
@@ -192,6 +194,7 @@ function platformArgumentProblems(given: z.input<typeof onlineServiceSchema>, he
         ? [{ path: "scaling", reason: "range({ … }) is for a service on kubernetes({ … }): use fixed(count)" }]
         : []),
       ...(pod === undefined ? [] : [onlyInCluster("pod")]),
+      ...(placement === undefined ? [] : [onlyInCluster("placement")]),
       ...(gateway?.ingress === undefined ? [] : [onlyInCluster("gateway.ingress")]),
       ...(gateway?.service === undefined ? [] : [onlyInCluster("gateway.service")]),
     ];

@@ -1,6 +1,7 @@
 import type { V1Deployment } from "@kubernetes/client-node";
 import { z } from "zod";
 import { withEvent, withRelease } from "../../runtime/deployment";
+import { giveBackNodes, nodeGroupOf, trim } from "../../runtime/eks";
 import {
   deploymentOf,
   drainRelease,
@@ -28,6 +29,8 @@ const schema = z.object({
   count: countSchema,
   /** What owns the number, once the release serves; nothing where it is declared. */
   autoscaler: z.enum(["keda", "externalMetric"]).optional(),
+  /** How many nodes of its own a release with a declared count needs; absent where it has none, or an autoscaler of nodes. */
+  nodes: z.int().optional(),
   timeout: durationSchema,
 });
 
@@ -53,6 +56,7 @@ export const clusterHealthGate: ResourceDefinition<Inputs, object> = {
     const { autoscaler } = state;
     if (autoscaler !== undefined && autoscaler !== inputs.autoscaler) await endAutoscaling(inputs, context);
     await prove(inputs, context);
+    await trimNodes(inputs, context);
     return {};
   },
   delete: async (_id, state, context) => {
@@ -99,7 +103,7 @@ async function prove(inputs: Inputs, context: Context): Promise<void> {
     if (signal.aborted || !(error instanceof UnhealthyError)) throw error;
     await assertEngine();
     const detail = error.evidence.map(({ reason }) => reason).join("; ") || error.message;
-    const consequence = await failRelease(records, release, detail);
+    const consequence = await failRelease(records, release, detail, (nodes) => giveBackNodes(nodes, context));
     throw new Error(`release ${release} is not healthy; ${consequence}\n${error.message}`, { cause: error });
   }
   await records.change((record) => {
@@ -107,6 +111,21 @@ async function prove(inputs: Inputs, context: Context): Promise<void> {
     if (known === undefined || !["started", "failed"].includes(known.events.at(-1)?.event ?? "")) return record;
     return withRelease(record, withEvent(known, "proven", new Date().toISOString()));
   });
+}
+
+/** Ends nodes of the release's own that are no longer needed, and of them only those that are empty. */
+async function trimNodes({ nodes, ...inputs }: Inputs, context: Context): Promise<void> {
+  if (nodes === undefined) return;
+  const { service, release } = inputs;
+  const records = await recordsOf(inputs, context);
+  const own = (await records.record())?.releases.find(({ id }) => id === release)?.nodes;
+  if (own === undefined) return;
+  const ended = await trim(await nodeGroupOf(own), { ...context, cluster: records.cluster, service, release, nodes });
+  if (ended === null) {
+    context.warn(
+      `the cluster's nodes may not be listed with these credentials: those that ${release} no longer needs stay`,
+    );
+  }
 }
 
 /** Notes how many instances are wanted, and says how their pods are made. */

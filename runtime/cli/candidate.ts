@@ -1,5 +1,6 @@
 import type { Release } from "../deployment";
 import { hasServed, isOver } from "../deployment";
+import { type EksWatch, giveBackNodes } from "../eks";
 import {
   type Cluster,
   type ClusterAddress,
@@ -23,8 +24,8 @@ export interface Candidate {
   readonly gateway: string;
   /** The deployer's. */
   readonly token: string;
-  /** Records that it has failed and takes its instances away; gives what that means for users. */
-  readonly fail: (detail: string) => Promise<string>;
+  /** Records that it has failed and takes its instances, and nodes of its own, away; gives what that means for users. */
+  readonly fail: (detail: string, watch: EksWatch) => Promise<string>;
   readonly close: () => void;
 }
 
@@ -91,7 +92,7 @@ async function findInCluster(
     served: hasServed({ events }),
     gateway: `http://127.0.0.1:${port}`,
     token,
-    fail: (detail) => failInCluster(records, id, detail),
+    fail: (detail, watch) => failInCluster(records, id, detail, (nodes) => giveBackNodes(nodes, watch)),
     close,
   };
 }

@@ -125,9 +125,11 @@ export async function withCandidate(
       output.remark(`pulumi-comfyui: the command ${reason}`);
       return codeOf(ending);
     }
-    await engine?.assertThere();
+    const assertEngine = async () => engine?.assertThere();
+    await assertEngine();
     const quoted = stripVTControlCharacters(last.line).trim().slice(0, mostQuoted);
-    const consequence = await candidate.fail(`acceptance: the command ${reason}${quoted === "" ? "" : `: ${quoted}`}`);
+    const detail = `acceptance: the command ${reason}${quoted === "" ? "" : `: ${quoted}`}`;
+    const consequence = await candidate.fail(detail, { progress, signal: ended, assertEngine });
     output.remark(`release ${candidate.release} is not accepted: the command ${reason}; ${consequence}`);
     return codeOf(ending);
   } finally {

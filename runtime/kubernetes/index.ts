@@ -33,12 +33,13 @@ export { listNamespace, type NamespaceObjects, NamespaceWatch } from "./namespac
 export { inUseText, type Packed, packInCluster } from "./packing";
 export type { PackerSettings } from "./packing-job";
 export { type LeftPacking, packingJobs } from "./packing-removal";
+export { nodeGroupLabel, nodePoolLabel, nodesOfRelease, placedPod } from "./placement";
 export { isReady, type PodStanding, standingOf } from "./pod-phase";
 export { forwardTo } from "./port-forward";
 export { programHash, programLabel, provideProgram, removePrograms } from "./program";
 export { UnhealthyError, untilProven } from "./proving";
 export { instanceId, isAvailable } from "./release-pods";
-export { recordRemoval, removeRelease, removeReleases, removeReleasesOf } from "./removal";
+export { type RemovalRequest, recordRemoval, removeRelease, removeReleases, removeReleasesOf } from "./removal";
 export {
   ownedByAnother,
   parseRecord,

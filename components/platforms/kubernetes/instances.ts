@@ -13,6 +13,8 @@ export interface InstancesDeclaration {
   readonly release: ClusterRelease;
   /** Null where an autoscaler owns it: it starts as the release says, and is left alone from then on. */
   readonly count: number | null;
+  /** What its pods need to be there first, and only they. */
+  readonly after: readonly pulumi.Resource[];
   readonly opts: pulumi.CustomResourceOptions;
 }
 
@@ -20,7 +22,7 @@ export interface InstancesDeclaration {
  * The pods of a release: a Deployment that is named by its id, so that another release is another Deployment. Everything in its template
  * comes from the release's own outputs: what serves is not changed by what is declared for the next one.
  */
-export function instances({ name, namespace, release, count, opts }: InstancesDeclaration): Deployment {
+export function instances({ name, namespace, release, count, after, opts }: InstancesDeclaration): Deployment {
   const { id, settings, instance, programs, grace } = release;
   const objectName = id.apply((known) => objectNames(name).release(known));
   const meta = (annotations: Readonly<Record<string, string>>) =>
@@ -85,7 +87,7 @@ export function instances({ name, namespace, release, count, opts }: InstancesDe
     },
     {
       ...opts,
-      dependsOn: [told, environment],
+      dependsOn: [told, environment, ...after],
       ...(count === null ? { ignoreChanges: ["spec.replicas"] } : {}),
     },
   );

@@ -7,6 +7,9 @@ import { tryingCommand } from "../with-candidate-words";
 /** Type of this package's dynamic resources in a stack's state, up to the resource's own name. */
 export const ownTypes = "pulumi-nodejs:dynamic/comfyui:";
 
+/** Type of a managed node group of @pulumi/aws. */
+export const nodeGroupType = "aws:eks/nodeGroup:NodeGroup";
+
 /** Type of the resources of @pulumi/kubernetes, up to the API group. */
 export const nativeTypes = "kubernetes:";
 
@@ -61,9 +64,12 @@ export function pendingOperations({ deployment }: StackState): readonly PendingO
   }));
 }
 
-/** Whether a later run, or this command, finds what a creation has left: this package's own, and what it labels in a cluster. A script that tries a release makes nothing. */
+/**
+ * Whether a later run, or this command, finds what a creation has left: this package's own, what it labels in a cluster, and node groups. A
+ * script that tries a release makes nothing.
+ */
 function isFoundAgain({ type, inputs }: StateResource): boolean {
-  if (type.startsWith(ownTypes) || isVerification(type, inputs)) return true;
+  if (type.startsWith(ownTypes) || type === nodeGroupType || isVerification(type, inputs)) return true;
   const metadata = inputs?.metadata as { readonly labels?: Readonly<Record<string, unknown>> } | undefined;
   return type.startsWith(nativeTypes) && metadata?.labels?.[managedBy.key] === managedBy.value;
 }
@@ -72,6 +78,21 @@ function isFoundAgain({ type, inputs }: StateResource): boolean {
 function isVerification(type: string, inputs: StateResource["inputs"]): boolean {
   const command = inputs?.create;
   return type === "command:local:Command" && typeof command === "string" && command.includes(` ${tryingCommand} `);
+}
+
+/**
+ * The same state with resources in it that a dead run was creating, by their URNs with their ids. What they are is then read by a refresh.
+ * Pulumi's own `refresh --import-pending-creates` takes the operation out of the state, and nothing in (seen with 3.259).
+ */
+export function withCreated(state: StackState, ids: ReadonlyMap<string, string>): StackState {
+  const created = (state.deployment.pending_operations ?? []).flatMap(({ type: operation, resource }) => {
+    const id = ids.get(resource.urn);
+    return operation !== "creating" || id === undefined
+      ? []
+      : [{ ...resource, id, outputs: { ...resource.inputs, id } }];
+  });
+  const resources = [...(state.deployment.resources ?? []), ...created];
+  return { ...state, deployment: { ...state.deployment, resources } };
 }
 
 /** The same state without pending operations. */

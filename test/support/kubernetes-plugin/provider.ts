@@ -1,8 +1,9 @@
+import { withoutIgnored } from "../plugin-base/differences";
 import type { Engine } from "../plugin-base/engine";
 import { InitializationFailed } from "../plugin-base/errors";
 import { hasUnknown, isUnknown, plainObject } from "../plugin-base/properties";
 import type { ConfigurationDifference, ResourceDifference, Saved, StandIn } from "../plugin-base/stand-in";
-import { at, objectIn, propertyPath, setAt, type Values } from "../plugin-base/values";
+import { at, objectIn, setAt, type Values } from "../plugin-base/values";
 import { Api, ApiError, UnknownKind } from "./api";
 import { activeCluster, type Configuration, configurationFrom } from "./configuration";
 import { differences } from "./diff";
@@ -121,13 +122,7 @@ export class KubernetesProvider implements StandIn {
     const replacing = typeOf(urn).patch
       ? ["metadata.name", "metadata.namespace"]
       : replacedWhenChanged(wanted, this.configuration.mutable);
-    const details = new Map(differences(old, wanted, replacing));
-    for (const path of ignored.map(propertyPath)) {
-      for (const changed of details.keys()) {
-        const steps = propertyPath(changed);
-        if (path.every((step, i) => String(steps[i]) === String(step))) details.delete(changed);
-      }
-    }
+    const details = withoutIgnored(differences(old, wanted, replacing), ignored);
     const replaces = [...details].filter(([, { replaces: does }]) => does).map(([path]) => path);
     if (await this.isToBeReplacedUnready(urn, wanted)) {
       replaces.push(`.metadata.annotations["${annotations.replaceUnready}"]`);

@@ -1,4 +1,4 @@
-import { at, isValues, type Values } from "./values";
+import { at, isValues, propertyPath, type Values } from "./values";
 
 export type Change = "add" | "delete" | "update";
 
@@ -42,6 +42,20 @@ export function differences(
       });
     }
   }
+}
+
+/** The same without what is at, or below, paths that `ignoreChanges` names. */
+export function withoutIgnored(
+  found: ReadonlyMap<string, Difference>,
+  ignored: readonly string[],
+): ReadonlyMap<string, Difference> {
+  const paths = ignored.map(propertyPath);
+  return new Map(
+    [...found].filter(([changed]) => {
+      const steps = propertyPath(changed);
+      return !paths.some((path) => path.every((step, i) => String(steps[i]) === String(step)));
+    }),
+  );
 }
 
 /** Whether a change at a path, of this value, changes what the pattern names: above it, there, or below. */

@@ -127,7 +127,12 @@ export function providerService(
         request.getUrn(),
         fromStruct(request.getOlds()),
         fromStruct(request.getNews()),
-        { timeout: request.getTimeout(), preview: request.getPreview(), ignored: request.getIgnorechangesList() },
+        {
+          id: request.getId(),
+          timeout: request.getTimeout(),
+          preview: request.getPreview(),
+          ignored: request.getIgnorechangesList(),
+        },
       );
       const response = new proto.UpdateResponse();
       response.setProperties(toStruct(properties));

@@ -18,6 +18,7 @@ export interface Saved {
 }
 
 export interface UpdateOptions {
+  readonly id: string;
   /** Seconds of `customTimeouts`; 0 for none. */
   readonly timeout: number;
   readonly preview: boolean;

@@ -1,0 +1,7 @@
+export { type AwsPlace, clientSettings } from "./clients";
+export { awsReason, isForbidden } from "./failure";
+export { deleteNodeGroup, giveBack, giveBackForGood, giveBackNodes } from "./giving-back";
+export { type NodeGroup, type NodeGroupState, nodeGroupName, nodeGroupOf, nodeGroupState } from "./node-group";
+export { type EksWatch, NodesUnavailableError } from "./resizing";
+export { nodesText, scaleUp } from "./scale-up";
+export { trim } from "./trimming";
