@@ -68,8 +68,8 @@ export interface WithCandidate extends Options {
   readonly command: readonly [string, ...string[]];
 }
 
-/** Milliseconds for a gateway to lead to the release. */
-const reachDeadline = 60_000;
+/** Milliseconds for a gateway to lead to the release: it may be new as well, and its image have to be pulled. */
+const reachDeadline = 300_000;
 /** Characters of the last line of output that are recorded. */
 const mostQuoted = 500;
 
