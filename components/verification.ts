@@ -34,7 +34,7 @@ interface Tried {
 }
 
 /** See {@link verifications}. */
-export interface Verification extends Tried {
+interface Verification extends Tried {
   /** Id of the release to try. */
   readonly release: pulumi.Output<string>;
   readonly verify: VerifyArgs | undefined;

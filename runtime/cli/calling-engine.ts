@@ -7,7 +7,7 @@ import { accepts, type EngineAddress, engineOf, parentOf, readProcess } from "./
 const interval = 1_000;
 
 /** The engine for which a command runs is gone. */
-export class EngineGoneError extends Error {
+class EngineGoneError extends Error {
   override readonly name = "EngineGoneError";
   constructor() {
     super("the Pulumi engine that runs this command is gone; run pulumi-comfyui recover, then pulumi up again");

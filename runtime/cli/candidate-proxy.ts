@@ -4,7 +4,7 @@ import { type AddressInfo, Socket } from "node:net";
 import { createProxyServer } from "http-proxy-3";
 import { deployerTokenHeader, releaseHeader } from "../gateway/targets";
 
-export interface CandidateProxy extends AsyncDisposable {
+interface CandidateProxy extends AsyncDisposable {
   /** On the loopback interface. */
   readonly url: string;
 }

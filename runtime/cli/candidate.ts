@@ -29,7 +29,7 @@ export interface Candidate {
   readonly close: () => void;
 }
 
-export interface CandidateRequest {
+interface CandidateRequest {
   readonly service: string;
   /** The newest that is there and has not served, where it is left open. */
   readonly release: string | undefined;

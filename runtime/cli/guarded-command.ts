@@ -9,7 +9,7 @@ const grace = 10_000;
 /** Milliseconds for the output of a command that has ended: what left its process group may hold it open for ever. */
 const outputGrace = 2_000;
 
-export interface GuardedCommand {
+interface GuardedCommand {
   readonly command: readonly [string, ...string[]];
   /** Absolute. */
   readonly folder: string;

@@ -9,7 +9,7 @@ const podPatience = 60_000;
 const podInterval = 500;
 
 /** A port of this machine that leads to pods. */
-export interface LedPort {
+interface LedPort {
   readonly port: number;
   /** Ends it, and every connection through it. */
   readonly close: () => void;

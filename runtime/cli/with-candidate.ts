@@ -64,7 +64,7 @@ function durationOf(text: string): number {
   ]);
 }
 
-export interface WithCandidate extends Options {
+interface WithCandidate extends Options {
   readonly service: string;
   readonly command: readonly [string, ...string[]];
 }
@@ -77,11 +77,7 @@ const mostQuoted = 500;
 const mostKept = 4_000;
 
 /** @returns the command's exit code */
-export async function withCandidate(
-  request: WithCandidate,
-  output: Output,
-  surroundings: Surroundings,
-): Promise<number> {
+async function withCandidate(request: WithCandidate, output: Output, surroundings: Surroundings): Promise<number> {
   const { service, release, directory, workingDirectory, acceptance = false } = request;
   const { cwd, environment } = surroundings;
   const folder = resolve(cwd, workingDirectory ?? ".");

@@ -19,6 +19,8 @@ export {
 export { reachCluster, settingProblems } from "./look";
 export {
   annotationsOf,
+  entranceEnding,
+  hostAnnotation,
   labelsOf,
   managedBy,
   objectNames,
