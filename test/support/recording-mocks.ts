@@ -10,6 +10,8 @@ export interface Declared {
   /** Short type and name, for example `Release studio`; null when it is the stack. */
   readonly parent: string | null;
   readonly dependsOn: readonly string[];
+  /** By property, the labels of the resources that its value comes from. */
+  readonly propertyDependencies: Readonly<Record<string, readonly string[]>>;
   readonly aliases: number;
   readonly ignoreChanges: readonly string[];
   readonly provider: string;
@@ -26,6 +28,9 @@ interface Registration {
   hasProtect(): boolean;
   getProtect(): boolean;
   getDependenciesList(): readonly string[];
+  getPropertydependenciesMap(): {
+    forEach(each: (urns: { getUrnsList(): readonly string[] }, property: string) => void): void;
+  };
   getAliasesList(): readonly unknown[];
   getIgnorechangesList(): readonly string[];
   getObject(): { toJavaScript(): Record<string, unknown> } | undefined;
@@ -65,12 +70,17 @@ export function recordDeclarations(outputs: Readonly<Record<string, Record<strin
   monitor.registerResource = (request, done) => {
     const { __provider: _, ...inputs } = request.getObject()?.toJavaScript() ?? {};
     const parent = request.getParent();
+    const propertyDependencies: Record<string, readonly string[]> = {};
+    request.getPropertydependenciesMap().forEach((urns, property) => {
+      propertyDependencies[property] = urns.getUrnsList().map(label);
+    });
     declared.push({
       type: request.getType(),
       name: request.getName(),
       inputs,
       parent: parent === "" || parent.includes("pulumi:pulumi:Stack") ? null : label(parent),
       dependsOn: request.getDependenciesList().map(label).sort(),
+      propertyDependencies,
       aliases: request.getAliasesList().length,
       ignoreChanges: request.getIgnorechangesList(),
       provider: request.getProvider(),
