@@ -1,7 +1,19 @@
+export type { Days } from "./components/aws/bucket-parts";
 export type { EksCluster } from "./components/aws/cluster";
 export type { DevicePluginArgs } from "./components/aws/device-plugin";
 export { GpuNodeGroup, type GpuNodeGroupArgs, type NodeRangeArgs } from "./components/aws/gpu-node-group";
 export type { GpuAmiType, NodeDiskArgs, NodeMachineArgs, TaintArgs } from "./components/aws/node-machine-args";
+export {
+  type Irsa,
+  type IrsaArgs,
+  irsa,
+  type PodIdentity,
+  type PodIdentityArgs,
+  podIdentity,
+} from "./components/aws/service-account-identity";
+export { SnapshotAccess, type SnapshotAccessArgs, type StorePlace } from "./components/aws/snapshot-access";
+export { SnapshotBucket, type SnapshotBucketArgs } from "./components/aws/snapshot-bucket";
+export type { AccessKind } from "./components/aws/store-access";
 export { ComfyUIProject, type ComfyUIProjectArgs } from "./components/comfyui-project";
 export { DevWorkstation } from "./components/dev-workstation";
 export type { DevWorkstationArgs } from "./components/dev-workstation-args";
@@ -49,6 +61,6 @@ export {
   type SecretKeyArgs,
 } from "./components/scaling";
 export { type ClaimSnapshotArgs, type PackingArgs, Snapshot, type SnapshotArgs } from "./components/snapshot";
-export type { S3StoreArgs, SnapshotPin, Store, StoreAccess } from "./components/store";
+export type { MadeStore, S3StoreArgs, SnapshotPin, Store, StoreAccess } from "./components/store";
 export type { Layout } from "./runtime/environment";
 export type { Duration, Size } from "./runtime/units";

@@ -1,4 +1,5 @@
 import type * as pulumi from "@pulumi/pulumi";
+import { after } from "./depends-on";
 import { DevWorkstation } from "./dev-workstation";
 import type { DevWorkstationArgs } from "./dev-workstation-args";
 import type { ClaimEnvironment, Environment } from "./environment";
@@ -37,7 +38,7 @@ export class ComfyUIProject extends sdk.ComponentResource {
   constructor(name: string, args: ComfyUIProjectArgs, opts?: pulumi.ComponentResourceOptions) {
     super("comfyui:index:ComfyUIProject", name, {}, opts);
     const { platform, environment, store, scaling } = args;
-    const child = { parent: this };
+    const child = { parent: this, dependsOn: after(opts) };
 
     this.workstation = new DevWorkstation(name, { ...args.workstation, platform, environment }, child);
     this.snapshot = new Snapshot(name, { ...args.snapshot, environment: this.workstation.environment, store }, child);

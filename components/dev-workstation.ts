@@ -1,5 +1,6 @@
 import type * as pulumi from "@pulumi/pulumi";
 import { declare } from "./declarations";
+import { after } from "./depends-on";
 import type { DevWorkstationArgs } from "./dev-workstation-args";
 import { environmentOf, type WorkstationEnvironment } from "./environment";
 import { publicPlatform } from "./platforms";
@@ -27,7 +28,7 @@ export class DevWorkstation extends sdk.ComponentResource {
   constructor(name: string, args: DevWorkstationArgs, opts?: pulumi.ComponentResourceOptions) {
     super("comfyui:index:DevWorkstation", name, {}, opts);
     const declarations = declare("DevWorkstation", name, declared(args));
-    const workstation = { name, args, child: { parent: this }, declarations };
+    const workstation = { name, args, child: { parent: this, dependsOn: after(opts) }, declarations };
     const { platform } = args;
     const { url, declaration } =
       platform.kind === "local"

@@ -1,5 +1,6 @@
 import type * as pulumi from "@pulumi/pulumi";
 import { declare } from "./declarations";
+import { after } from "./depends-on";
 import type { OnlineServiceArgs } from "./online-service-args";
 import { publicPlatform } from "./platforms";
 import { kubernetesService } from "./platforms/kubernetes/service";
@@ -22,7 +23,7 @@ export class OnlineService extends sdk.ComponentResource {
   constructor(name: string, args: OnlineServiceArgs, opts?: pulumi.ComponentResourceOptions) {
     super("comfyui:index:OnlineService", name, {}, opts);
     const declarations = declare("OnlineService", name, declared(args));
-    const declaration = { name, args, child: { parent: this }, declarations };
+    const declaration = { name, args, child: { parent: this, dependsOn: after(opts) }, declarations };
     const { platform } = args;
     const { url, release } =
       platform.kind === "local" ? localService(declaration, platform) : kubernetesService(declaration, platform);

@@ -1,6 +1,7 @@
 import type * as pulumi from "@pulumi/pulumi";
 import type { Duration } from "../runtime/units";
 import { declare } from "./declarations";
+import { after } from "./depends-on";
 import { type ClaimEnvironment, type Environment, environmentOf, type WorkstationEnvironment } from "./environment";
 import { type KubernetesPlatform, publicPlatform } from "./platforms";
 import { kubernetesSnapshot } from "./platforms/kubernetes/snapshot";
@@ -25,8 +26,8 @@ export interface SnapshotArgs {
   /** What is packed: a workstation's `environment`, or a folder of this machine. One on a claim is packed in its cluster, by a Job. */
   readonly environment: Environment | WorkstationEnvironment;
   /**
-   * Where snapshots are kept: a folder relative to the program's, or `s3://bucket/prefix`, which a claim needs. Changing it packs into
-   * the new one; nothing is removed.
+   * Where snapshots are kept: a folder relative to the program's, or `s3://bucket/prefix` or a `SnapshotBucket`, which a claim needs.
+   * Changing it packs into the new one; nothing is removed.
    */
   readonly store: Store;
   /**
@@ -68,14 +69,14 @@ export class Snapshot extends sdk.ComponentResource {
 
   constructor(name: string, args: SnapshotArgs | ClaimSnapshotArgs, opts?: pulumi.ComponentResourceOptions) {
     super("comfyui:index:Snapshot", name, {}, opts);
-    const snapshot = describe(args);
+    const { makers, ...snapshot } = describe(args);
     const declarations = declare("Snapshot", name, declared(snapshot));
     const { workstation, environment } = snapshot;
     const child: pulumi.CustomResourceOptions = {
       parent: this,
       // Another content replaces it, and deleting it removes no data: there is nothing to protect.
       protect: false,
-      dependsOn: workstation === null ? [] : [workstation],
+      dependsOn: after(opts, workstation, ...makers),
     };
     const isClaim = typeof environment === "object" && "kind" in environment;
     const make = isClaim ? kubernetesSnapshot : localSnapshot;
@@ -86,12 +87,14 @@ export class Snapshot extends sdk.ComponentResource {
   }
 }
 
-function describe(args: SnapshotArgs | ClaimSnapshotArgs): DescribedSnapshot {
+function describe(
+  args: SnapshotArgs | ClaimSnapshotArgs,
+): DescribedSnapshot & Pick<ReturnType<typeof storeOf>, "makers"> {
   const { models, publish, packing, environment } = args;
-  const { store, access } = storeOf(args.store);
+  const { store, access, makers } = storeOf(args.store);
   const workstation = typeof environment === "object" && "workstation" in environment ? environment.workstation : null;
   const platform = "platform" in args ? args.platform : undefined;
-  const common = { models, publish, packing, workstation, platform, store, access };
+  const common = { models, publish, packing, workstation, platform, store, access, makers };
   const plain = environmentOf(environment);
   const claim = workstation?.declaration.claim;
   if (!("kind" in plain) || typeof claim !== "string") return { ...common, environment: plain };

@@ -19,8 +19,13 @@ export interface S3StoreArgs extends StoreAccess {
   readonly url: string;
 }
 
-/** A folder relative to the program's, `s3://bucket/prefix`, or the latter with settings. */
-export type Store = string | S3StoreArgs;
+/** A store that a component of the program makes: `SnapshotBucket` is one. */
+export interface MadeStore extends pulumi.Resource {
+  readonly store: S3StoreArgs;
+}
+
+/** A folder relative to the program's, `s3://bucket/prefix`, the latter with settings, or a `SnapshotBucket`. */
+export type Store = string | S3StoreArgs | MadeStore;
 
 /** A snapshot whose store needs more than its location. A `Snapshot` is one. */
 export interface SnapshotPin {
@@ -29,10 +34,16 @@ export interface SnapshotPin {
   readonly store?: StoreAccess | undefined;
 }
 
-export function storeOf(store: Store): { readonly store: string; readonly access: StoreAccess | undefined } {
-  if (typeof store === "string") return { store, access: undefined };
+/** A store's parts, and what has to be there before it is. */
+export function storeOf(store: Store): {
+  readonly store: string;
+  readonly access: StoreAccess | undefined;
+  readonly makers: readonly pulumi.Resource[];
+} {
+  if (typeof store === "string") return { store, access: undefined, makers: [] };
+  if ("store" in store) return { ...storeOf(store.store), makers: [store] };
   const { url, ...access } = store;
-  return { store: url, access };
+  return { store: url, access, makers: [] };
 }
 
 export function pinOf(snapshot: pulumi.Input<string> | SnapshotPin): SnapshotPin {

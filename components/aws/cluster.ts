@@ -35,6 +35,12 @@ export function clusterFacts(
   return { name: resource.name, subnetIds: resource.vpcConfig.subnetIds };
 }
 
+/** Asks nobody. */
+export function clusterName(cluster: EksCluster): pulumi.Output<string> {
+  if (isName(cluster)) return sdk.output(cluster);
+  return "eksCluster" in cluster ? cluster.eksCluster.name : cluster.name;
+}
+
 export function isName(cluster: EksCluster): cluster is pulumi.Input<string> {
   return typeof cluster === "string" || cluster instanceof Promise || sdk.Output.isInstance(cluster);
 }

@@ -15,7 +15,7 @@ export { describeOwner, sameOwner };
 
 /** A component as a program declares it: its plain arguments, what is not plain marked as known later. */
 export interface Declaration {
-  readonly kind: "OnlineService" | "DevWorkstation" | "Snapshot";
+  readonly kind: "OnlineService" | "DevWorkstation" | "Snapshot" | "SnapshotAccess";
   readonly name: string;
   readonly arguments: unknown;
 }
@@ -185,7 +185,8 @@ export async function lookAtPlatform<Recorded extends { readonly name: string }>
     const isAsking = secrets?.kind === declaration.kind && secrets.name === declaration.name;
     const content = isAsking ? secrets.kubeconfig : undefined;
     const instances = declaration.kind === "OnlineService";
-    const { cluster, problems } = await lookAtCluster(platform, own, { content, instances });
+    const accounts = madeAccounts(declaration, surroundings);
+    const { cluster, problems } = await lookAtCluster(platform, own, { content, instances, accounts });
     return {
       record: undefined,
       cluster,
@@ -208,6 +209,13 @@ export async function portProblems(
   const port = portSchema.safeParse(declared);
   if (!port.success || port.data === held || (await isPortFree(port.data))) return [];
   return [{ path, reason: `${port.data} is taken by another program on this machine` }];
+}
+
+/** Service accounts that the program makes where a declaration's pods are to be: before its first `up` none of them is there. */
+export function madeAccounts(declaration: Declaration, { declarations }: Surroundings): ReadonlySet<unknown> {
+  const place = placeOf(declaration)?.id;
+  const access = declarations.filter((other) => other.kind === "SnapshotAccess" && placeOf(other)?.id === place);
+  return new Set(access.map((other) => (other.arguments as { readonly serviceAccount?: unknown }).serviceAccount));
 }
 
 /** A declaration's platform and what tells it from others: its folder, or its cluster and namespace. Null when it is wrong itself. */

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import { z } from "zod";
 import type { Problem } from "../../runtime/problems";
 import { parse } from "../parsing";
 import type { Declaration, Surroundings } from "./common";
@@ -20,6 +20,8 @@ const kinds: Readonly<
   OnlineService: { schema: onlineServiceSchema, look: lookAtOnlineService },
   DevWorkstation: { schema: devWorkstationSchema, look: lookAtDevWorkstation },
   Snapshot: { schema: snapshotSchema, look: lookAtSnapshot },
+  // Its own arguments are looked at by itself; others' checks need to know what it makes.
+  SnapshotAccess: { schema: z.unknown(), look: async () => [] },
 };
 
 /**

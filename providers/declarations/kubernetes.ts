@@ -23,7 +23,7 @@ export const kubernetesSchema = z.strictObject({
 });
 
 /** The same as far as it tells where it is; the pods are looked at by themselves. */
-export const clusterPlaceSchema = kubernetesSchema.extend({ pod: z.unknown() });
+export const clusterPlaceSchema = kubernetesSchema.extend({ pod: z.unknown().optional() });
 
 export type ClusterPlace = z.output<typeof clusterPlaceSchema>;
 
@@ -42,11 +42,20 @@ export function clusterNameProblems(name: string): readonly Problem[] {
  * @param given what the component says of its pods itself, as it is declared.
  * @param content the kubeconfig where it is given as content: a secret, which is not in the declaration.
  * @param instances whether its pods restore their environments: only they keep them on their nodes.
+ * @param accounts service accounts that the program makes there itself.
  */
 export async function lookAtCluster(
   platform: ClusterPlace,
   given: unknown,
-  { content, instances }: { readonly content: string | undefined; readonly instances: boolean },
+  {
+    content,
+    instances,
+    accounts,
+  }: {
+    readonly content: string | undefined;
+    readonly instances: boolean;
+    readonly accounts: ReadonlySet<unknown>;
+  },
 ): Promise<{ readonly cluster: Cluster | null; readonly problems: readonly Problem[] }> {
   const [shared, own] = [podSchema.safeParse(platform.pod ?? {}), podSchema.safeParse(given)];
   const named = [given, platform.pod].some((pod) => Object(pod).image !== undefined);
@@ -63,7 +72,11 @@ export async function lookAtCluster(
   }
   const known = { ...(shared.success ? shared.data : {}), image: "unknown" };
   const settings = podSettings(known, own.success ? own.data : {});
-  const pod = instances ? settings : { ...settings, nodeCache: null };
+  const pod = {
+    ...settings,
+    ...(instances ? {} : { nodeCache: null }),
+    ...(accounts.has(settings.serviceAccount) ? { serviceAccount: null } : {}),
+  };
   return {
     cluster: reached.cluster,
     problems: [...noImage, ...(await settingProblems(reached.cluster, pod, Object(given)))],

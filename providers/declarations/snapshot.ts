@@ -6,7 +6,15 @@ import type { Problem } from "../../runtime/problems";
 import { isS3Location } from "../../runtime/store";
 import { durationSchema } from "../../runtime/units";
 import { isUnknown } from "../unknown";
-import { claimSchema, type Declaration, environmentSchema, folderProblems, platformSchema } from "./common";
+import {
+  claimSchema,
+  type Declaration,
+  environmentSchema,
+  folderProblems,
+  madeAccounts,
+  platformSchema,
+  type Surroundings,
+} from "./common";
 import { environmentProblems } from "./dev-workstation";
 import { kubernetesSchema } from "./kubernetes";
 import { podSettings, quantitySchema } from "./pod";
@@ -44,8 +52,11 @@ export const snapshotSchema = z.strictObject({
   workstation: z.string().nullable().default(null),
 });
 
-export async function lookAtSnapshot({ arguments: values }: Declaration): Promise<readonly Problem[]> {
-  const given = values as Given;
+export async function lookAtSnapshot(
+  declaration: Declaration,
+  surroundings: Surroundings,
+): Promise<readonly Problem[]> {
+  const given = declaration.arguments as Given;
   return [
     ...(storeSchema.safeParse(given.store).success && !isS3Location(given.store) && isFolder(given.environment)
       ? folderProblems("store", given.store)
@@ -57,7 +68,7 @@ export async function lookAtSnapshot({ arguments: values }: Declaration): Promis
       ? await environmentProblems(given.environment)
       : []),
     ...placeProblems(given),
-    ...(await claimProblems(given)),
+    ...(await claimProblems(given, madeAccounts(declaration, surroundings))),
   ];
 }
 
@@ -93,7 +104,10 @@ function placeProblems({ environment, platform, store, models, packing, workstat
 }
 
 /** A claim that is named by itself: what of its platform is not there. */
-async function claimProblems({ environment, platform, workstation }: Given): Promise<readonly Problem[]> {
+async function claimProblems(
+  { environment, platform, workstation }: Given,
+  accounts: ReadonlySet<unknown>,
+): Promise<readonly Problem[]> {
   const declared = z
     .object({ platform: kubernetesSchema, environment: claimSchema })
     .safeParse({ platform, environment });
@@ -101,8 +115,10 @@ async function claimProblems({ environment, platform, workstation }: Given): Pro
   const { name } = declared.data.environment;
   const { cluster, problems } = await reachCluster(declared.data.platform);
   if (cluster === null || problems.length > 0 || name === undefined) return problems;
-  const pod = { ...podSettings({ image: "none", ...declared.data.platform.pod }, {}) };
-  const missing = await settingProblems(cluster, { ...pod, gpu: { ...pod.gpu, count: 0 }, nodeCache: null }, {});
+  const pod = podSettings({ image: "none", ...declared.data.platform.pod }, {});
+  const serviceAccount = accounts.has(pod.serviceAccount) ? null : pod.serviceAccount;
+  const looked = { ...pod, gpu: { ...pod.gpu, count: 0 }, nodeCache: null, serviceAccount };
+  const missing = await settingProblems(cluster, looked, {});
   if (missing.length > 0) return missing;
   if ((await claimUse(cluster, name)) !== null) return [];
   const reason = `the namespace ${cluster.namespace} of ${clusterName(cluster)} has no claim ${JSON.stringify(name)}`;

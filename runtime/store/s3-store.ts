@@ -196,7 +196,8 @@ export class S3Store implements ObjectStore {
       return await download({ connection: this.#connection, operation, target }, range);
     } catch (error) {
       // By its own code: what is no S3 server answers 404 as well.
-      if (error instanceof S3Error && error.code === "NoSuchKey") throw new ObjectNotFoundError(this.location, key);
+      const missing = error instanceof S3Error && error.code === "NoSuchKey";
+      if (missing || (await this.#isHidden(key, error))) throw new ObjectNotFoundError(this.location, key);
       throw error;
     }
   }
@@ -219,9 +220,29 @@ export class S3Store implements ObjectStore {
       }
       return { key, size, storedAt, maker: found.Metadata?.[makerEntry] };
     } catch (error) {
+      if (await this.#isHidden(key, error)) return null;
       if (!(error instanceof S3Error) || error.kind !== "missing") throw error;
       await this.#requireBucket();
       return null;
+    }
+  }
+
+  /**
+   * Whether a key that may not be read is not there at all. AWS tells that apart, 404 from 403, only for whoever may list the bucket; a right
+   * to list a prefix has a condition on `s3:prefix`, which a read does not meet. What that allows is to list this one key.
+   * https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+   */
+  async #isHidden(key: string, error: unknown): Promise<boolean> {
+    if (!(error instanceof S3Error) || error.code !== "AccessDenied") return false;
+    const { Bucket, Key } = this.#target(key);
+    try {
+      const page = await this.#connection.run(this.#operation("list", key, "s3:ListBucket"), ({ s3, options }) =>
+        s3.listObjectsV2({ Bucket, Prefix: Key, MaxKeys: 1 }, options),
+      );
+      return page.Contents?.[0]?.Key !== Key;
+    } catch (failure) {
+      if (failure instanceof S3Error && failure.kind === "refused") return false;
+      throw failure;
     }
   }
 

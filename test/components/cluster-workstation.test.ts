@@ -321,4 +321,16 @@ describe("a workstation in a cluster declares", () => {
     expect(ofIt.filter((type) => /PersistentVolumeClaim|ServiceAccount$/.test(type))).toEqual([]);
     expect((await declared("RoleBinding", "given-workstation")).inputs.subjects).toMatchObject([{ name: "reader" }]);
   });
+
+  test("a way to the agent of EKS Pod Identity only where it is given an account", async () => {
+    const egressOf = async (name: string) =>
+      ((await declared("NetworkPolicy", name)).inputs.spec as { readonly egress: readonly object[] }).egress;
+    const identity = {
+      to: [{ ipBlock: { cidr: "169.254.170.23/32" } }, { ipBlock: { cidr: "fd00:ec2::23/128" } }],
+      ports: [{ protocol: "TCP", port: 80 }],
+    };
+    const usual = await egressOf("studio-workstation");
+    expect(usual).not.toContainEqual(identity);
+    expect(await egressOf("given-workstation")).toEqual([...usual, identity]);
+  });
 });

@@ -226,10 +226,11 @@ describe("a service of which only the image is declared", () => {
         "Deployment studio-instances",
         studio,
         true,
-        [rest, "ConfigMap studio-instance", "Secret studio-environment"],
+        [rest, "ConfigMap studio-instance", "NetworkPolicy studio-instances", "Secret studio-environment"],
         false,
       ],
       ["NetworkPolicy studio-instance", studio, true, [claim], null],
+      ["NetworkPolicy studio-instances", studio, true, [rest, claim], false],
       ["PodDisruptionBudget studio-gateway", studio, true, [claim], null],
       ["PodDisruptionBudget studio-instances", studio, true, [rest, claim], false],
       ["Role studio-gateway", studio, true, [claim], null],
@@ -468,6 +469,15 @@ describe("a service of which only the image is declared", () => {
           { to: [{ ipBlock: { cidr: "::/0", except: ["fd00:ec2::/32", "fe80::/10"] } }] },
         ],
       },
+    });
+  });
+
+  test("a policy of the release's own that adds nothing, since its pods have no service account", () => {
+    expect(find("NetworkPolicy", "studio-instances").inputs).toEqual({
+      apiVersion: "networking.k8s.io/v1",
+      kind: "NetworkPolicy",
+      metadata: releaseMetadata(noWait),
+      spec: { podSelector: { matchLabels: releaseLabels("studio") }, policyTypes: ["Egress"], egress: [] },
     });
   });
 
@@ -796,6 +806,24 @@ describe("a service of which everything is declared", () => {
     expect(url).toBe("https://studio.example.org");
   });
 
+  test("a policy by which pods with a service account reach the agent of EKS Pod Identity, and no other address of the kind", () => {
+    expect(find("NetworkPolicy", "full-instances").inputs).toEqual({
+      apiVersion: "networking.k8s.io/v1",
+      kind: "NetworkPolicy",
+      metadata: releaseMetadata(noWait, "full"),
+      spec: {
+        podSelector: { matchLabels: releaseLabels("full") },
+        policyTypes: ["Egress"],
+        egress: [
+          {
+            to: [{ ipBlock: { cidr: "169.254.170.23/32" } }, { ipBlock: { cidr: "fd00:ec2::23/128" } }],
+            ports: [{ protocol: "TCP", port: 80 }],
+          },
+        ],
+      },
+    });
+  });
+
   test("pods as they are declared", () => {
     const { spec } = find("Deployment", "full-instances").inputs as { spec: { template: { spec: object } } };
     const { containers, initContainers, volumes, ...rest } = spec.template.spec as Record<string, object[]>;
@@ -899,6 +927,7 @@ describe("a service of which everything is declared", () => {
       "ClusterRelease full",
       "ConfigMap full-instance",
       "Deployment full-instances",
+      "NetworkPolicy full-instances",
       "PodDisruptionBudget full-instances",
       "Secret full-environment",
     ]);

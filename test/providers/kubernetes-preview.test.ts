@@ -267,6 +267,28 @@ test("a snapshot of a claim in such a cluster is as it was, and a first one is k
 });
 
 describe("what pods need and the namespace has not, is refused", () => {
+  test("also where the platform says nothing of pods", async () => {
+    const pod = { image, serviceAccount: "reader" };
+    expect(await problemsOf(declared({ pod: undefined }, { pod }))).toEqual({
+      "pod.serviceAccount": expect.stringMatching(/ has no service account "reader" in the namespace /),
+    });
+  });
+
+  test("but not a service account that the program makes there", async () => {
+    const access = (name: string, more: object = {}): Declaration => ({
+      kind: "SnapshotAccess",
+      name,
+      arguments: { platform: { kind: "kubernetes", kubeconfig, namespace, ...more }, serviceAccount: name },
+    });
+    const service = declared({ pod: { image, serviceAccount: "reader" } });
+    expect(await problemsOf(service, access("reader"))).toEqual({});
+    const missing = {
+      "platform.pod.serviceAccount": expect.stringMatching(/ has no service account "reader" in the namespace /),
+    };
+    expect(await problemsOf(service, access("packer"))).toEqual(missing);
+    expect(await problemsOf(service, access("reader", { namespace: "elsewhere" }))).toEqual(missing);
+  });
+
   test("under the property that names it, of the service or of its platform, all at once", async () => {
     const platform = {
       pod: { image, serviceAccount: "reader", imagePullSecrets: ["registry"], models: { claim: "old" } },

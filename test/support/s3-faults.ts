@@ -28,6 +28,8 @@ export type Fault =
   /** Changes one byte of the body. */
   | { readonly kind: "damage-answer"; readonly at: number }
   | { readonly kind: "damage-request"; readonly at: number }
+  /** Says of a key that is not there that access to it is denied, as S3 does to whom may not list the bucket. */
+  | { readonly kind: "hide-missing" }
   /** Sends the answer's body a little at a time. */
   | { readonly kind: "trickle"; readonly piece: number }
   /** Does something first, then passes the request on. */
@@ -110,6 +112,9 @@ async function pass(
   const response = await ask(upstream, incoming, changed(body, fault, "damage-request"), fault);
   const content = changed(await bodyOf(response), fault, "damage-answer");
   if (fault?.kind === "lose-answer") return reset(answer);
+  if (fault?.kind === "hide-missing" && response.statusCode === 404) {
+    return answerItself(answer, { kind: "answer", status: 403, code: "AccessDenied" }, incoming.method === "HEAD");
+  }
   const headers = { ...response.headers };
   const kept = fault !== undefined && "at" in fault && shortening.has(fault.kind) ? fault.at : content.length;
   const sent = content.subarray(0, kept);

@@ -5,6 +5,7 @@ import type { ClusterRelease } from "../../resources";
 import { sdk } from "../../sdk";
 import { comfyuiPod } from "./comfyui-pod";
 import { metadata, plugin } from "./metadata";
+import { releasePolicy } from "./network-policy";
 import { k8s } from "./sdk";
 
 export interface InstancesDeclaration {
@@ -36,6 +37,7 @@ export function instances({ name, namespace, release, count, opts }: InstancesDe
     { metadata: meta({}), stringData: sdk.secret(release.environmentVariables), immutable: true },
     opts,
   );
+  const policy = releasePolicy({ name, namespace, release }, opts);
   const labels = { ...labelsOf(name, "instance"), [releaseLabel]: id };
   new (k8s().policy.v1.PodDisruptionBudget)(
     `${name}-instances`,
@@ -85,7 +87,7 @@ export function instances({ name, namespace, release, count, opts }: InstancesDe
     },
     {
       ...opts,
-      dependsOn: [told, environment],
+      dependsOn: [told, environment, policy],
       ...(count === null ? { ignoreChanges: ["spec.replicas"] } : {}),
     },
   );

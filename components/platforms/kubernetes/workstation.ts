@@ -43,7 +43,7 @@ export function kubernetesWorkstation(
 
   const { claimName, resources: claims } = environmentClaim(here, claimOf(args));
   const { account, resources: rights } = agentRights(here, pod.serviceAccount);
-  workstationPolicy(name, namespace, native);
+  workstationPolicy(name, namespace, pod.serviceAccount ?? null, native);
   const { programs } = record;
   const deployment = workstationPods({
     ...here,
