@@ -36,6 +36,20 @@ export type {
   Workflow,
 } from "./components/online-service-args";
 export {
+  type AnywherePlacement,
+  anywhere,
+  type KarpenterArgs,
+  type KarpenterPlacement,
+  karpenter,
+  type NodeGroupReference,
+  type PerReleaseArgs,
+  type PerReleasePlacement,
+  type Placement,
+  perRelease,
+  type SharedPlacement,
+  shared,
+} from "./components/placement";
+export {
   type KubernetesPlatform,
   type KubernetesPlatformArgs,
   kubernetes,

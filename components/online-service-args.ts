@@ -1,5 +1,6 @@
 import type * as pulumi from "@pulumi/pulumi";
 import type { Duration, Size } from "../runtime/units";
+import type { NodeGroupReference, Placement } from "./placement";
 import type { Platform } from "./platforms";
 import type { PodArgs } from "./pod";
 import type { Scaling } from "./scaling";
@@ -94,6 +95,11 @@ export interface OnlineServiceArgs {
    * @default the platform's
    */
   readonly pod?: Partial<PodArgs>;
+  /**
+   * On which nodes instances run, and what becomes of the nodes in a rotation; Kubernetes only. A `GpuNodeGroup` alone means `shared(it)`.
+   * Changing it is a rotation. @default anywhere()
+   */
+  readonly placement?: Placement | NodeGroupReference;
   /** Folder of the model files, on the local platform. Changing it is a rotation. @default the one that the snapshot recorded */
   readonly models?: string;
   /** Further command-line arguments of ComfyUI. Changing them is a rotation. @default [] */

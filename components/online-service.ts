@@ -2,6 +2,7 @@ import type * as pulumi from "@pulumi/pulumi";
 import { declare } from "./declarations";
 import { after } from "./depends-on";
 import type { OnlineServiceArgs } from "./online-service-args";
+import { publicPlacement } from "./placement";
 import { publicPlatform } from "./platforms";
 import { kubernetesService } from "./platforms/kubernetes/service";
 import { localService } from "./platforms/local/service";
@@ -34,9 +35,10 @@ export class OnlineService extends sdk.ComponentResource {
 }
 
 /** What is declared is looked at by every check of the program: no place for keys. */
-function declared({ gateway, snapshot, platform, ...rest }: OnlineServiceArgs): object {
+function declared({ gateway, snapshot, platform, placement, ...rest }: OnlineServiceArgs): object {
   const { reference, store } = pinOf(snapshot);
-  const args = { ...rest, platform: publicPlatform(platform), snapshot: reference, store };
+  const placed = placement === undefined ? {} : { placement: publicPlacement(placement) };
+  const args = { ...rest, ...placed, platform: publicPlatform(platform), snapshot: reference, store };
   if (gateway === undefined) return args;
   const { apiKeys: _, ...plain } = gateway;
   return { ...args, gateway: plain };

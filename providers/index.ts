@@ -1,4 +1,5 @@
 import type * as pulumi from "@pulumi/pulumi";
+import { nodeCapacity } from "./eks/node-capacity";
 import { gateway } from "./gateway";
 import { healthGate } from "./health-gate";
 import { instances } from "./instances";
@@ -28,6 +29,7 @@ export const providers = {
   Gateway: adapt(gateway),
   HealthGate: adapt(healthGate),
   Instances: adapt(instances),
+  NodeCapacity: adapt(nodeCapacity),
   Release: adapt(release),
   ServiceClaim: adapt(serviceClaim),
   Snapshot: adapt(snapshot),

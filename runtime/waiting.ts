@@ -18,8 +18,8 @@ export interface Wait<T> extends Partial<Watch> {
   readonly what: string;
   /** Milliseconds after which the wait fails. */
   readonly deadline: number;
-  /** Milliseconds between two looks. Default 100. */
-  readonly interval?: number;
+  /** Milliseconds between two looks, or what gives them anew for each pause. Default 100. */
+  readonly interval?: number | (() => number);
   /** Looks once: a value ends the wait, `undefined` goes on. A throw ends it as a failure. */
   readonly look: () => Promise<T | undefined> | T | undefined;
   /** What the last look saw, shown as progress and, at the deadline, as evidence. */
@@ -50,7 +50,7 @@ export async function waitFor<T>({
       throw new DeadlineError(`gave up after ${formatDuration(deadline)} ${message}`);
     }
     try {
-      await delay(interval, undefined, signal ? { signal } : {});
+      await delay(typeof interval === "number" ? interval : interval(), undefined, signal ? { signal } : {});
     } catch (error) {
       // The timer's own AbortError only wraps the reason.
       signal?.throwIfAborted();

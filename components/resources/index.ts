@@ -100,6 +100,15 @@ export class ClusterRelease extends ComfyUIResource {
   }
 }
 
+/** Nodes of a release's own: as many as it needs, ready, before its instances. */
+export class NodeCapacity extends ComfyUIResource {
+  /** How many. */
+  declare readonly nodes: pulumi.Output<number>;
+  constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {
+    super("NodeCapacity", name, inputs, ["nodes"], opts);
+  }
+}
+
 /** Passes when the pods are proven; drains them when it goes. */
 export class ClusterHealthGate extends ComfyUIResource {
   constructor(name: string, inputs: pulumi.Inputs, opts: pulumi.CustomResourceOptions) {

@@ -20,6 +20,7 @@ import {
   sameOwner,
 } from "./common";
 import { ownerProblems } from "./kubernetes";
+import { nodePoolProblems, placementProblems, placementSchema } from "./placement";
 import { objectNameSchema, podSchema } from "./pod";
 import { autoscalerProblems, scalingSchema } from "./scaling";
 import { type StoreAccess, storeAccessSchema, storeSettings } from "./store";
@@ -91,6 +92,7 @@ export const onlineServiceSchema = z.strictObject({
   store: storeAccessSchema.optional(),
   scaling: scalingSchema,
   pod: podSchema.optional(),
+  placement: placementSchema.optional(),
   models: z.string().min(1).optional(),
   arguments: argumentsSchema.default([]),
   environmentVariables: environmentVariablesSchema.default({}),
@@ -131,7 +133,10 @@ export async function lookAtOnlineService(
   if (cluster !== null) {
     problems.push(...(await ownerProblems(cluster, declaration.name, surroundings.owner, given.takeover === true)));
     problems.push(...(await autoscalerProblems(cluster, given.scaling)));
+    problems.push(...(await nodePoolProblems(cluster, given.placement)));
   }
+  if (!here)
+    problems.push(...placementProblems(given.placement, { ...Object(given.platform).pod, ...Object(given.pod) }));
   problems.push(...platformArgumentProblems(given, here));
   if (record && !sameOwner(record.claim.owner, surroundings.owner) && given.takeover !== true) {
     const { owner, since } = record.claim;
@@ -164,7 +169,7 @@ export async function lookAtOnlineService(
 
 /** Arguments that one kind of platform has and the other has not. */
 function platformArgumentProblems(given: z.input<typeof onlineServiceSchema>, here: boolean): readonly Problem[] {
-  const { pod, models, gateway, scaling } = given;
+  const { pod, placement, models, gateway, scaling } = given;
   const onlyInCluster = (path: string) => ({ path, reason: "is for a service on kubernetes({ … })" });
   if (here) {
     return [
@@ -172,6 +177,7 @@ function platformArgumentProblems(given: z.input<typeof onlineServiceSchema>, he
         ? [{ path: "scaling", reason: "range({ … }) is for a service on kubernetes({ … }): use fixed(count)" }]
         : []),
       ...(pod === undefined ? [] : [onlyInCluster("pod")]),
+      ...(placement === undefined ? [] : [onlyInCluster("placement")]),
       ...(gateway?.ingress === undefined ? [] : [onlyInCluster("gateway.ingress")]),
       ...(gateway?.service === undefined ? [] : [onlyInCluster("gateway.service")]),
     ];

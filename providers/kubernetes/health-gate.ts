@@ -1,6 +1,7 @@
 import type { V1Deployment } from "@kubernetes/client-node";
 import { z } from "zod";
-import { hasServed, withEvent, withRelease } from "../../runtime/deployment";
+import { hasServed, type ReleaseNodes, withEvent, withRelease } from "../../runtime/deployment";
+import { giveBackNodes, nodeGroupOf, trim } from "../../runtime/eks";
 import {
   deploymentOf,
   drainRelease,
@@ -27,6 +28,8 @@ const schema = z.object({
   count: countSchema,
   /** What owns the number, once the release serves; nothing where it is declared. */
   autoscaler: z.enum(["keda", "externalMetric"]).optional(),
+  /** How many nodes of its own a release with a declared count needs; absent where it has none, or an autoscaler of nodes. */
+  nodes: z.int().optional(),
   timeout: durationSchema,
 });
 
@@ -52,6 +55,7 @@ export const clusterHealthGate: ResourceDefinition<Inputs, object> = {
     const { autoscaler } = state;
     if (autoscaler !== undefined && autoscaler !== inputs.autoscaler) await endAutoscaling(inputs, context);
     await prove(inputs, context);
+    await trimNodes(inputs, context);
     return {};
   },
   delete: async (_id, state, context) => {
@@ -97,13 +101,28 @@ async function prove(inputs: Inputs, context: Context): Promise<void> {
   } catch (error) {
     if (signal.aborted || !(error instanceof UnhealthyError)) throw error;
     await assertEngine();
-    throw await fail(records, release, error);
+    throw await fail(records, release, error, context);
   }
   await records.change((record) => {
     const known = record.releases.find(({ id }) => id === release);
     if (known === undefined || !["started", "failed"].includes(known.events.at(-1)?.event ?? "")) return record;
     return withRelease(record, withEvent(known, "proven", new Date().toISOString()));
   });
+}
+
+/** Ends nodes of the release's own that are no longer needed, and of them only those that are empty. */
+async function trimNodes({ nodes, ...inputs }: Inputs, context: Context): Promise<void> {
+  if (nodes === undefined) return;
+  const { service, release } = inputs;
+  const records = await recordsOf(inputs, context);
+  const own = (await records.record())?.releases.find(({ id }) => id === release)?.nodes;
+  if (own === undefined) return;
+  const ended = await trim(await nodeGroupOf(own), { ...context, cluster: records.cluster, service, release, nodes });
+  if (ended === null) {
+    context.warn(
+      `the cluster's nodes may not be listed with these credentials: those that ${release} no longer needs stay`,
+    );
+  }
 }
 
 /** Notes how many instances are wanted, and says how their pods are made. */
@@ -121,19 +140,24 @@ async function begin(records: ServiceRecords, release: string, count: number) {
 }
 
 /** Records the failure, and takes the instances away: what they hold is needed to try again. Those that serve stay. */
-async function fail(records: ServiceRecords, release: string, error: UnhealthyError): Promise<Error> {
+async function fail(records: ServiceRecords, release: string, error: UnhealthyError, context: Context): Promise<Error> {
   const detail = error.evidence.map(({ reason }) => reason).join("; ") || error.message;
   try {
     const serving = (await records.target()).release;
     let served = false;
+    let nodes: ReleaseNodes | undefined;
     await records.change((record) => {
       const known = record.releases.find(({ id }) => id === release);
       if (known === undefined) return record;
       served = hasServed(known);
+      nodes = known.nodes;
       const failed = withEvent(known, "failed", new Date().toISOString(), detail.slice(0, 2_000));
       return withRelease(record, served ? failed : { ...failed, count: 0 });
     });
-    if (!served) await scale(records.cluster, objectNames(records.service).release(release), 0);
+    if (!served) {
+      await scale(records.cluster, objectNames(records.service).release(release), 0);
+      await giveBackNodes(nodes, context);
+    }
     const consequence =
       serving === null
         ? "the service has no release that serves"
@@ -142,7 +166,7 @@ async function fail(records: ServiceRecords, release: string, error: UnhealthyEr
           : `traffic stays on ${serving}`;
     return new Error(`release ${release} is not healthy; ${consequence}\n${error.message}`, { cause: error });
   } catch (second) {
-    const left = `its instances could not be taken away and stay: ${(second as Error).message}`;
+    const left = `its instances, or nodes of its own, could not be taken away and stay: ${(second as Error).message}`;
     return new Error(`release ${release} is not healthy; ${left}\n${error.message}`, { cause: error });
   }
 }

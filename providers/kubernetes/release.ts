@@ -3,27 +3,35 @@ import { z } from "zod";
 import {
   isOver,
   type PodSettings,
+  type RecordedRelease,
   type ReleaseSpec,
   recordRelease,
   sameOwner,
   specHash,
+  withRelease,
 } from "../../runtime/deployment";
 import {
   ConflictError,
   deploymentOf,
+  lookAtNodePool,
+  nodesOfRelease,
   ownedByAnother,
+  placedPod,
   provideProgram,
   recordRemoval,
+  releaseLabel,
   type ServiceRecords,
 } from "../../runtime/kubernetes";
 import { modelsFolder, nodeCacheFolder, ports } from "../../runtime/kubernetes/pod-places";
 import { argumentsSchema, environmentVariablesSchema, ownerSchema } from "../declarations/common";
 import { healthSchema, workflowSchema } from "../declarations/online-service";
+import { releasePlacementSchema } from "../declarations/placement";
 import { bytesOf, podSchema, podSettings } from "../declarations/pod";
 import { type ScalingDeclaration, scalingSchema } from "../declarations/scaling";
 import { storeAccessSchema, storeSettings } from "../declarations/store";
 import { checkRelease } from "../release-check";
 import { type ResourceDefinition, unchanged } from "../resource";
+import { isUnknown } from "../unknown";
 import { clusterServiceShape, placeInputs, recordsOf } from "./cluster";
 
 const schema = z.object({
@@ -37,6 +45,8 @@ const schema = z.object({
   /** The platform's pod, and what the service says otherwise. */
   pod: podSchema,
   servicePod: podSchema.default({}),
+  /** On which nodes its pods run; absent: on any that take them. */
+  placement: releasePlacementSchema.optional(),
   /** With how many instances it starts. Its change alone changes no release. */
   scaling: scalingSchema,
 });
@@ -65,9 +75,13 @@ export const clusterRelease: ResourceDefinition<Inputs, Outputs> = {
   replaceOn: [
     ...placeInputs,
     ...(["owner", "snapshot", "store", "arguments", "environmentVariables", "health", "pod", "servicePod"] as const),
+    "placement",
   ],
   ignore: ["scaling"],
-  check: (inputs) => checkRelease(inputs, { here: false }),
+  check: async (inputs, _olds, { warn }) => {
+    if (!isUnknown(inputs.placement)) await warnOfHiddenNodePool(inputs, warn);
+    return checkRelease(inputs, { here: false });
+  },
   live: async (id, state) => {
     const records = await recordsOf(state);
     const [record, target] = await Promise.all([records.record(), records.target()]);
@@ -93,7 +107,7 @@ export const clusterRelease: ResourceDefinition<Inputs, Outputs> = {
       }
       const { service, release } = recordRelease(record, owner, withoutSecrets(spec), new Date().toISOString(), hash);
       ({ id, revision } = release);
-      return service;
+      return withRelease(service, placedRelease(release, inputs));
     });
     const programs = await provideProgram(records, owner);
     const startCount = await startCountOf(records, inputs.scaling);
@@ -103,7 +117,7 @@ export const clusterRelease: ResourceDefinition<Inputs, Outputs> = {
       id,
       outputs: {
         revision,
-        settings: podSettings(inputs.pod, inputs.servicePod),
+        settings: placedPod(podSettings(inputs.pod, inputs.servicePod), inputs.placement, inputs.service, id),
         instance,
         programs,
         grace,
@@ -135,6 +149,16 @@ export const clusterRelease: ResourceDefinition<Inputs, Outputs> = {
   },
 };
 
+/** Preview refuses a pool that does not fit; where it may not be looked at, that shows only while pods wait for nodes. */
+async function warnOfHiddenNodePool(inputs: Inputs, warn: (message: string) => void): Promise<void> {
+  const { placement } = inputs;
+  if (placement?.kind !== "karpenter") return;
+  const { cluster } = await recordsOf(inputs);
+  const look = await lookAtNodePool(cluster, placement.nodePool);
+  if (look.kind === "hidden")
+    warn(`${look.reason}: it has to have the requirement { key: ${releaseLabel}, operator: Exists }`);
+}
+
 /** As many as users have now, within the bounds: a release that replaces a scaled one must not begin with fewer. */
 async function startCountOf(records: ServiceRecords, scaling: ScalingDeclaration): Promise<number> {
   if (scaling.kind === "fixed") return scaling.count;
@@ -143,12 +167,25 @@ async function startCountOf(records: ServiceRecords, scaling: ScalingDeclaration
   return Math.min(scaling.max, Math.max(scaling.min, serving?.spec?.replicas ?? 0));
 }
 
+/** With what its id decides: the nodes that its pods ask for, and those that are its own. */
+function placedRelease(release: RecordedRelease, { placement, service }: Inputs): RecordedRelease {
+  const { id, spec } = release;
+  const nodes = nodesOfRelease(placement, service, id);
+  if (placement === undefined || spec.pod === undefined) return release;
+  return {
+    ...release,
+    spec: { ...spec, pod: placedPod(spec.pod, placement, service, id) },
+    ...(nodes === undefined ? {} : { nodes }),
+  };
+}
+
 function specOf(inputs: Inputs): ReleaseSpec {
   const { startTimeout, stableFor, smoke, smokeTimeout, acceptFailing } = inputs.health;
   return {
     snapshot: inputs.snapshot,
     ...(inputs.store === undefined ? {} : { store: storeSettings(inputs.store) }),
     pod: podSettings(inputs.pod, inputs.servicePod),
+    ...(inputs.placement === undefined ? {} : { placement: inputs.placement }),
     models: null,
     arguments: inputs.arguments,
     environmentVariables: inputs.environmentVariables,

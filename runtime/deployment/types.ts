@@ -34,6 +34,8 @@ export interface ReleaseSpec {
   readonly store?: Pick<StoreSettings, "region" | "endpoint" | "pathStyle" | "kmsKeyId">;
   /** How its pods are made; on Kubernetes only. */
   readonly pod?: PodSettings;
+  /** On which nodes its pods run; on Kubernetes only. Absent: on any that take them. */
+  readonly placement?: ReleasePlacement | undefined;
   /** Folder with the model files, or null for the one that the manifest recorded. */
   readonly models: string | null;
   /** Further command-line arguments of ComfyUI. */
@@ -81,6 +83,30 @@ export interface PodSettings {
   readonly user: number;
 }
 
+/** Where the instances of a release run, as far as it is part of the release. */
+export type ReleasePlacement =
+  | { readonly kind: "shared"; readonly nodeGroup: string }
+  | {
+      readonly kind: "perRelease";
+      /** Name of the EKS cluster. */
+      readonly cluster: string;
+      readonly region?: string | undefined;
+      readonly profile?: string | undefined;
+      /** What the nodes are made of, in a form of its own: its change is another release. */
+      readonly machine: string;
+    }
+  | { readonly kind: "karpenter"; readonly nodePool: string };
+
+/** A managed node group of EKS that a release has for itself. */
+export interface ReleaseNodes {
+  /** Name of the EKS cluster. */
+  readonly cluster: string;
+  /** Where it is not what the AWS SDK finds by itself. */
+  readonly region?: string | undefined;
+  readonly profile?: string | undefined;
+  readonly nodeGroup: string;
+}
+
 export type ReleaseEventName =
   | "created"
   | "started"
@@ -112,6 +138,8 @@ export interface Release {
   readonly count: number;
   /** The draining of instances that are no longer wanted, while there is one. */
   readonly drain: Drain | null;
+  /** Nodes that are its own: whoever takes its instances away gives them back. Absent where it has none. */
+  readonly nodes?: ReleaseNodes;
   readonly events: readonly ReleaseEvent[];
 }
 

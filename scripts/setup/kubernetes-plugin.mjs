@@ -3,22 +3,15 @@
 // TEST_PLUGINS=real insists on the released one, and tries to install it; TEST_PLUGINS=stand-in takes the stand-in anyway.
 // Run as a program it prints, as JSON, the folder that has to be on PATH and which of the two is in it.
 import { spawn } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { cache, root } from "./paths.mjs";
+import { pathToFileURL } from "node:url";
 import { outputOf } from "./run.mjs";
 import { Missing, main, say } from "./say.mjs";
+import { mark, provideStandInPlugin, sdkVersion } from "./stand-in-plugin.mjs";
 
 const name = "pulumi-resource-kubernetes";
-const sources = join(root, "test", "support", "kubernetes-plugin");
-const mark = "stand-in for tests";
-
-const sdkVersion = () =>
-  JSON.parse(readFileSync(join(root, "node_modules", "@pulumi", "kubernetes", "package.json"), "utf8")).version;
 
 /** The folder that has to be on PATH for the plugin, and whether the plugin is the released one. */
 export async function provideKubernetesPlugin(env) {
@@ -33,7 +26,7 @@ export async function provideKubernetesPlugin(env) {
       return { folder, real: true };
     }
   }
-  const folder = await bundleStandIn();
+  const folder = await provideStandInPlugin("kubernetes");
   say(`the kubernetes plugin in tests is the stand-in of test/support (TEST_PLUGINS=real insists on the released one)`);
   return { folder, real: false };
 }
@@ -85,7 +78,7 @@ function works(program) {
 }
 
 async function installReal(env) {
-  const version = sdkVersion();
+  const version = sdkVersion("kubernetes");
   say(`installing the released kubernetes plugin ${version}`);
   outputOf("pulumi", ["plugin", "install", "resource", "kubernetes", version], { env });
   const folder = await findReal(env);
@@ -94,50 +87,6 @@ async function installReal(env) {
     `TEST_PLUGINS=real, and there is no ${name} on PATH or in PULUMI_HOME, nor could it be installed here.`,
     `Install it with: pulumi plugin install resource kubernetes ${version}`,
   );
-}
-
-/** One file, whatever installs the clone's dependencies, under a name that says what it was made from. */
-async function bundleStandIn() {
-  const require = createRequire(join(root, "package.json"));
-  const folder = join(cache, `kubernetes-plugin-${fingerprint()}`);
-  if (existsSync(join(folder, name))) return folder;
-  const making = `${folder}.${process.pid}`;
-  mkdirSync(making, { recursive: true });
-  try {
-    await require("esbuild").build({
-      entryPoints: [join(sources, "main.ts")],
-      outfile: join(making, `${name}.js`),
-      bundle: true,
-      platform: "node",
-      format: "cjs",
-      target: "node22",
-      keepNames: true,
-      define: { SDK_VERSION: JSON.stringify(sdkVersion()) },
-      logLevel: "warning",
-    });
-    const script = `#!/bin/sh\n# ${mark}: see test/support/kubernetes-plugin of pulumi-comfyui\nexec "${process.execPath}" --no-deprecation "${join(folder, `${name}.js`)}" "$@"\n`;
-    writeFileSync(join(making, name), script, { mode: 0o755 });
-    try {
-      renameSync(making, folder);
-    } catch (error) {
-      // Another process was quicker.
-      if (!existsSync(join(folder, name))) throw error;
-    }
-  } finally {
-    rmSync(making, { recursive: true, force: true });
-  }
-  return folder;
-}
-
-function fingerprint() {
-  const hash = createHash("sha256")
-    .update(process.execPath)
-    .update(readFileSync(fileURLToPath(import.meta.url)));
-  for (const file of readdirSync(sources).sort()) hash.update(file).update(readFileSync(join(sources, file)));
-  return hash
-    .update(readFileSync(join(root, "package-lock.json")))
-    .digest("hex")
-    .slice(0, 16);
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

@@ -2,8 +2,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { images } from "../support/cluster";
 import { ClusterNamespace } from "../support/cluster-namespace";
 import { freePort } from "../support/free-port";
-import { at, textAt, type Values } from "../support/kubernetes-plugin/values";
 import { type Declared, declare, kubernetesProject } from "../support/kubernetes-stack";
+import { at, textAt, type Values } from "../support/plugin-base/values";
 import { type PulumiProject, stepsOf } from "../support/pulumi-project";
 
 // What this project relies on in the kubernetes plugin. It holds of the released plugin and of the stand-in, whichever

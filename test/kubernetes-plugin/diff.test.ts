@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { differences } from "../support/kubernetes-plugin/diff";
 import { normalize, prune } from "../support/kubernetes-plugin/objects";
 import { replacedWhenChanged } from "../support/kubernetes-plugin/replacements";
-import type { Values } from "../support/kubernetes-plugin/values";
+import type { Values } from "../support/plugin-base/values";
 
 const none = { configMaps: false, secrets: false };
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { isOthers, takenOver } from "../support/kubernetes-plugin/managed-fields";
-import type { Values } from "../support/kubernetes-plugin/values";
+import type { Values } from "../support/plugin-base/values";
 
 const entry = (manager: string, operation: string, fieldsV1: Values, more: Values = {}): Values => ({
   manager,

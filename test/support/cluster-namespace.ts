@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import { KubeConfig } from "@kubernetes/client-node";
 import { Api } from "./kubernetes-plugin/api";
-import { at, type Values } from "./kubernetes-plugin/values";
+import { at, type Values } from "./plugin-base/values";
 
 /** A namespace of a test's own in the cluster of KUBECONFIG, which is emptied and removed afterwards. */
 export class ClusterNamespace implements AsyncDisposable {

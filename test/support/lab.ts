@@ -7,6 +7,8 @@ export interface NodeOptions {
   readonly labels?: Readonly<Record<string, string>>;
   /** For example `nvidia.com/gpu=present:NoSchedule`. */
   readonly taints?: readonly string[];
+  /** As a cloud names its machine: `aws:///eu-west-1a/i-0123`. Default: none. */
+  readonly providerId?: string;
 }
 
 export interface VolumeOptions {
@@ -43,12 +45,13 @@ export class Lab {
   }
 
   /** Adds a node and waits until it is ready. */
-  async addNode(name: string, { gpus = 0, labels = {}, taints = [] }: NodeOptions = {}): Promise<void> {
+  async addNode(name: string, { gpus = 0, labels = {}, taints = [], providerId }: NodeOptions = {}): Promise<void> {
     this.#nodes.add(name);
     await this.#call([
       ...["node", "add", name, "--gpus", String(gpus)],
       ...Object.entries(labels).flatMap(([key, value]) => ["--label", `${key}=${value}`]),
       ...taints.flatMap((taint) => ["--taint", taint]),
+      ...(providerId === undefined ? [] : ["--provider-id", providerId]),
     ]);
   }
 

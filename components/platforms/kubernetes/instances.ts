@@ -14,6 +14,8 @@ export interface InstancesDeclaration {
   readonly release: ClusterRelease;
   /** Null where an autoscaler owns it: it starts as the release says, and is left alone from then on. */
   readonly count: number | null;
+  /** What its pods need to be there first, and only they. */
+  readonly after: readonly pulumi.Resource[];
   readonly opts: pulumi.CustomResourceOptions;
 }
 
@@ -21,7 +23,7 @@ export interface InstancesDeclaration {
  * The pods of a release: a Deployment that is named by its id, so that another release is another Deployment. Everything in its template
  * comes from the release's own outputs: what serves is not changed by what is declared for the next one.
  */
-export function instances({ name, namespace, release, count, opts }: InstancesDeclaration): Deployment {
+export function instances({ name, namespace, release, count, after, opts }: InstancesDeclaration): Deployment {
   const { id, settings, instance, programs, grace } = release;
   const objectName = id.apply((known) => objectNames(name).release(known));
   const meta = (annotations: Readonly<Record<string, string>>) =>
@@ -87,7 +89,7 @@ export function instances({ name, namespace, release, count, opts }: InstancesDe
     },
     {
       ...opts,
-      dependsOn: [told, environment, policy],
+      dependsOn: [told, environment, policy, ...after],
       ...(count === null ? { ignoreChanges: ["spec.replicas"] } : {}),
     },
   );

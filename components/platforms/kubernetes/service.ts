@@ -9,6 +9,7 @@ import { gateway } from "./gateway";
 import { instances } from "./instances";
 import { instancePolicy } from "./network-policy";
 import { clusterInputs, nativeProvider } from "./place";
+import { placed } from "./placement";
 import type { KubernetesPlatform } from "./platform";
 import { uidOf } from "./uid";
 
@@ -33,16 +34,19 @@ export function kubernetesService(
   const { programs } = claim;
   const front = gateway({ name, namespace, image, programs, args: args.gateway ?? {}, opts: native });
   const policy = instancePolicy(name, namespace, native);
+  const { release: placement, nodes } = placed({ name, args, platform, place, claim, opts: rotating });
   const release = new ClusterRelease(
     name,
-    { ...place, ...releaseInputs(args, platform), owner: owner() },
+    { ...place, ...releaseInputs(args, platform), placement, owner: owner() },
     { ...rotating, dependsOn: [claim] },
   );
+  const capacity = nodes(release);
   const deployment = instances({
     name,
     namespace,
     release,
     count: scaling.kind === "fixed" ? scaling.count : null,
+    after: capacity === null ? [] : [capacity],
     opts: { ...rotating, provider, dependsOn: [claim] },
   });
   const common = { ...place, release: release.id };
@@ -55,6 +59,8 @@ export function kubernetesService(
       ...(scaling.kind === "fixed"
         ? { count: scaling.count }
         : { count: release.startCount, autoscaler: scaling.by.kind }),
+      // With an autoscaler of instances, there is one of nodes.
+      ...(capacity !== null && scaling.kind === "fixed" ? { nodes: capacity.nodes } : {}),
       timeout: health?.timeout ?? "10m",
     },
     { ...rotating, dependsOn: [deployment, ...front.resources] },

@@ -1,8 +1,8 @@
 import { request as plainRequest } from "node:http";
 import { Agent, type RequestOptions, request } from "node:https";
 import type { KubeConfig } from "@kubernetes/client-node";
+import { isValues, listAt, textAt, type Values } from "../plugin-base/values";
 import { apiVersionOf, kindOf, nameOf, namespaceOf } from "./objects";
-import { isValues, listAt, textAt, type Values } from "./values";
 
 /** What the API server answered instead of what was asked for. */
 export class ApiError extends Error {

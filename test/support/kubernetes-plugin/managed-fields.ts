@@ -1,4 +1,4 @@
-import { isValues, listAt, textAt, type Values } from "./values";
+import { isValues, listAt, textAt, type Values } from "../plugin-base/values";
 
 // Whose fields become the resource's own at its next update: those of kubectl, and of the plugin itself when it created the
 // object by POST. By the beginning of the name, so that kubectl-edit counts as kubectl.

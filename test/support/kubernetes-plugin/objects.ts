@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
-import { isUnknown } from "./properties";
-import { at, isValues, objectIn, textAt, type Values } from "./values";
+import { isUnknown } from "../plugin-base/properties";
+import { at, isValues, objectIn, textAt, type Values } from "../plugin-base/values";
 
 /** The annotations by which a program tells the plugin what to do: pulumi.com/registry/packages/kubernetes/installation-configuration. */
 export const annotations = {

@@ -1,8 +1,12 @@
+import { withoutIgnored } from "../plugin-base/differences";
+import type { Engine } from "../plugin-base/engine";
+import { InitializationFailed } from "../plugin-base/errors";
+import { hasUnknown, isUnknown, plainObject } from "../plugin-base/properties";
+import type { ConfigurationDifference, ResourceDifference, Saved, StandIn } from "../plugin-base/stand-in";
+import { at, objectIn, setAt, type Values } from "../plugin-base/values";
 import { Api, ApiError, UnknownKind } from "./api";
 import { activeCluster, type Configuration, configurationFrom } from "./configuration";
-import { type Difference, differences } from "./diff";
-import type { Engine } from "./engine";
-import { InitializationFailed } from "./errors";
+import { differences } from "./diff";
 import {
   annotation,
   annotations,
@@ -21,32 +25,15 @@ import {
   qualifiedName,
   typeOf,
 } from "./objects";
-import { checkpoint, hasUnknown, isUnknown, markSecrets, plainObject, readCheckpoint } from "./properties";
+import { checkpoint, markSecrets, readCheckpoint } from "./properties";
 import { replacedWhenChanged } from "./replacements";
 import { createObject, deleteObject, type Operation, readObject, updateObject } from "./resources";
-import { at, objectIn, propertyPath, setAt, type Values } from "./values";
 import { Incomplete } from "./waiting";
-
-export interface ConfigurationDifference {
-  readonly changed: readonly string[];
-  readonly replaces: readonly string[];
-}
-
-export interface ResourceDifference {
-  readonly details: ReadonlyMap<string, Difference>;
-  readonly replaces: readonly string[];
-  readonly deleteBeforeReplace: boolean;
-}
-
-export interface Saved {
-  readonly id: string;
-  readonly properties: Values;
-}
 
 const removal = 'rerunning the operation with the PULUMI_K8S_DELETE_UNREACHABLE environment variable set to "true"';
 
 /** What the plugin does, apart from the protocol by which it is asked. */
-export class Provider {
+export class KubernetesProvider implements StandIn {
   private configuration: Configuration = configurationFrom(() => undefined, {});
   private api: Api | undefined;
   private unreachable: string | undefined;
@@ -135,13 +122,7 @@ export class Provider {
     const replacing = typeOf(urn).patch
       ? ["metadata.name", "metadata.namespace"]
       : replacedWhenChanged(wanted, this.configuration.mutable);
-    const details = new Map(differences(old, wanted, replacing));
-    for (const path of ignored.map(propertyPath)) {
-      for (const changed of details.keys()) {
-        const steps = propertyPath(changed);
-        if (path.every((step, i) => String(steps[i]) === String(step))) details.delete(changed);
-      }
-    }
+    const details = withoutIgnored(differences(old, wanted, replacing), ignored);
     const replaces = [...details].filter(([, { replaces: does }]) => does).map(([path]) => path);
     if (await this.isToBeReplacedUnready(urn, wanted)) {
       replaces.push(`.metadata.annotations["${annotations.replaceUnready}"]`);

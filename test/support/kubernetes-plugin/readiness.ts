@@ -1,6 +1,6 @@
+import { at, isValues, listAt, numberAt, textAt, type Values } from "../plugin-base/values";
 import type { Api } from "./api";
 import { annotation, annotations, apiVersionOf, isAnnotated, kindOf, nameOf, namespaceOf } from "./objects";
-import { at, isValues, listAt, numberAt, textAt, type Values } from "./values";
 import { missingConditions } from "./wait-for";
 
 /** What a live object still lacks. */

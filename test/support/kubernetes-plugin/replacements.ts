@@ -1,5 +1,5 @@
+import { at, type Values } from "../plugin-base/values";
 import { apiVersionOf, kindOf } from "./objects";
-import { at, type Values } from "./values";
 
 // What cannot be changed in place, by kind; a property stands for all below it. As the plugin's table has it:
 // provider/pkg/provider/diff.go of pulumi/pulumi-kubernetes.

@@ -1,10 +1,10 @@
+import type { Engine } from "../plugin-base/engine";
+import { at, propertyPath, setAt, textAt, type Values } from "../plugin-base/values";
 import { type Api, ApiError, UnknownKind } from "./api";
 import type { Configuration } from "./configuration";
-import type { Engine } from "./engine";
 import { isOthers, takenOver } from "./managed-fields";
 import { annotation, annotations, isAnnotated, kindOf, nameOf, qualifiedName } from "./objects";
 import { isDeletionAwaited, readyCheck, timeoutOf } from "./readiness";
-import { at, propertyPath, setAt, textAt, type Values } from "./values";
 import { Incomplete, wait } from "./waiting";
 
 /** What the operations on live objects work with. */

@@ -1,4 +1,4 @@
-import { isValues, listAt, textAt, type Values } from "./values";
+import { isValues, listAt, textAt, type Values } from "../plugin-base/values";
 
 /** What is still missing of the conditions in `pulumi.com/waitFor`: one, or a JSON list of them. */
 export function missingConditions(expression: string, object: Values): readonly string[] {

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
-import type { Values } from "./values";
+import type { Values } from "../plugin-base/values";
 
 /** The object is there, but is not what was waited for; it is saved as it is. */
 export class Incomplete extends Error {

@@ -2,13 +2,18 @@ import type { handleUnaryCall, ServerUnaryCall, sendUnaryData, UntypedServiceImp
 import { PluginInfo } from "@pulumi/pulumi/proto/plugin_pb";
 import * as proto from "@pulumi/pulumi/proto/provider_pb";
 import { Empty } from "google-protobuf/google/protobuf/empty_pb";
-import type { Change } from "./diff";
+import type { Change } from "./differences";
 import { toServiceError } from "./errors";
 import { fromStruct, plainObject, toStruct } from "./properties";
-import type { Provider } from "./provider";
+import type { StandIn } from "./stand-in";
 
 /** The requests of Pulumi's ResourceProvider protocol that are answered; the engine takes the others for not implemented. */
-export function providerService(provider: Provider, version: string, active: Activity): UntypedServiceImplementation {
+export function providerService(
+  name: string,
+  version: string,
+  provider: StandIn,
+  active: Activity,
+): UntypedServiceImplementation {
   const answer =
     <Q, A>(work: (request: Q) => Promise<A> | A): handleUnaryCall<Q, A> =>
     (call: ServerUnaryCall<Q, A>, callback: sendUnaryData<A>) => {
@@ -30,7 +35,7 @@ export function providerService(provider: Provider, version: string, active: Act
     }),
     getSchema: answer((_: proto.GetSchemaRequest) => {
       const response = new proto.GetSchemaResponse();
-      response.setSchema(JSON.stringify({ name: "kubernetes", version }));
+      response.setSchema(JSON.stringify({ name, version }));
       return response;
     }),
     getMapping: answer((_: proto.GetMappingRequest) => new proto.GetMappingResponse()),
@@ -59,10 +64,18 @@ export function providerService(provider: Provider, version: string, active: Act
     }),
     configure: answer(async (request: proto.ConfigureRequest) => {
       const variables = request.getVariablesMap();
-      await provider.configure((name) => variables.get(`kubernetes:config:${name}`));
+      await provider.configure((setting) => variables.get(`${name}:config:${setting}`));
       const response = new proto.ConfigureResponse();
       response.setAcceptsecrets(true);
       response.setSupportspreview(true);
+      return response;
+    }),
+
+    invoke: answer(async (request: proto.InvokeRequest) => {
+      const token = request.getTok();
+      if (provider.invoke === undefined) throw new Error(`the stand-in of ${name} does not serve ${token}`);
+      const response = new proto.InvokeResponse();
+      response.setReturn(toStruct(await provider.invoke(token, plainObject(fromStruct(request.getArgs())))));
       return response;
     }),
 
@@ -114,7 +127,12 @@ export function providerService(provider: Provider, version: string, active: Act
         request.getUrn(),
         fromStruct(request.getOlds()),
         fromStruct(request.getNews()),
-        { timeout: request.getTimeout(), preview: request.getPreview(), ignored: request.getIgnorechangesList() },
+        {
+          id: request.getId(),
+          timeout: request.getTimeout(),
+          preview: request.getPreview(),
+          ignored: request.getIgnorechangesList(),
+        },
       );
       const response = new proto.UpdateResponse();
       response.setProperties(toStruct(properties));
