@@ -710,7 +710,7 @@ describe("a service of which everything is declared", () => {
           environmentVariables: { HF_HOME: "/hub" },
           health: { timeout: "4m", stableFor: "2s", smoke: "smoke.json", acceptFailing: ["old"] },
           drain: { deadline: "1h", onDeadline: "stop" },
-          gateway,
+          gateway: { ...gateway, apiKeys: "declared" },
           takeover: true,
         },
       },
