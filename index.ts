@@ -88,5 +88,6 @@ export {
 } from "./components/scaling";
 export { type ClaimSnapshotArgs, type PackingArgs, Snapshot, type SnapshotArgs } from "./components/snapshot";
 export type { MadeStore, S3StoreArgs, SnapshotPin, Store, StoreAccess } from "./components/store";
+export type { VerifyArgs } from "./components/verification";
 export type { Layout } from "./runtime/environment";
 export type { Duration, Size } from "./runtime/units";

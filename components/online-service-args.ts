@@ -6,6 +6,7 @@ import type { Platform } from "./platforms";
 import type { PodArgs } from "./pod";
 import type { Scaling } from "./scaling";
 import type { SnapshotPin } from "./store";
+import type { VerifyArgs } from "./verification";
 
 /** A workflow in ComfyUI's API format (Workflow → Export (API)): node id → class and inputs. */
 export type Workflow = Readonly<
@@ -118,6 +119,8 @@ export interface OnlineServiceArgs {
   readonly environmentVariables?: Readonly<Record<string, pulumi.Input<string>>>;
   /** What proves an instance before it gets traffic. */
   readonly health?: HealthArgs;
+  /** A script of one's own that a release has to pass before it gets traffic. Needs `@pulumi/command` in the program's dependencies. @default none */
+  readonly verify?: VerifyArgs;
   /** How instances that have to go finish their work. */
   readonly drain?: DrainArgs;
   /** The reverse proxy in front of the service. */

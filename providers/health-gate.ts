@@ -1,6 +1,12 @@
 import { z } from "zod";
 import { servingText } from "../runtime/deployment";
-import type { Evidence, InstanceStatus, ServiceState, SupervisorClient } from "../runtime/supervisor";
+import {
+  type Evidence,
+  failRelease,
+  type InstanceStatus,
+  type ServiceState,
+  type SupervisorClient,
+} from "../runtime/supervisor";
 import { durationSchema } from "../runtime/units";
 import { DeadlineError, waitFor } from "../runtime/waiting";
 import type { Context } from "./context";
@@ -35,7 +41,7 @@ export const healthGate: ResourceDefinition<Inputs, object> = {
       await untilSettled(supervisor, inputs, context);
     } catch (error) {
       if (context.signal.aborted) throw error;
-      throw await fail(supervisor, inputs, error as Error);
+      throw await failed(supervisor, inputs, error as Error);
     }
     return { id: release, outputs: {} };
   },
@@ -114,20 +120,11 @@ async function untilSettled(supervisor: SupervisorClient, inputs: Inputs, contex
   context.progress(`${count} of ${count} proven`);
 }
 
-/** Records the failure, and takes the instances away: what they hold is needed to try again. */
-async function fail(supervisor: SupervisorClient, { service, release }: Inputs, error: Error): Promise<Error> {
+async function failed(supervisor: SupervisorClient, inputs: Inputs, error: Error): Promise<Error> {
   const detail =
     error instanceof UnhealthyError ? error.evidence.map(({ reason }) => reason).join("; ") : error.message;
-  try {
-    const serving = (await supervisor.service(service))?.serving ?? null;
-    await supervisor.recordEvent(service, release, "failed", detail);
-    await supervisor.setCount(service, release, 0);
-    const consequence = serving === null ? "the service has no release that serves" : `traffic stays on ${serving}`;
-    return new Error(`release ${release} is not healthy; ${consequence}\n${error.message}`, { cause: error });
-  } catch (second) {
-    const left = `its instances could not be taken away and stay: ${(second as Error).message}`;
-    return new Error(`release ${release} is not healthy; ${left}\n${error.message}`, { cause: error });
-  }
+  const consequence = await failRelease(supervisor, inputs, detail);
+  return new Error(`release ${inputs.release} is not healthy; ${consequence}\n${error.message}`, { cause: error });
 }
 
 function summarize(instances: readonly InstanceStatus[], count: number): string {

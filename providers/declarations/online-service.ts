@@ -49,6 +49,21 @@ export const drainSchema = z.strictObject({
   onDeadline: z.enum(["keep", "stop"], 'is neither "keep" nor "stop"').default("keep"),
 });
 
+/** What the script is told of the candidate. */
+const reservedVariables: ReadonlySet<string> = new Set(["COMFYUI_URL", "COMFYUI_RELEASE", "COMFYUI_SERVICE"]);
+
+export const verifySchema = z.strictObject({
+  command: z.string().refine((text) => text.trim() !== "", "is empty: give what sh -c is to run"),
+  timeout: durationSchema.prefault("15m"),
+  environmentVariables: environmentVariablesSchema.default({}).superRefine((variables, context) => {
+    for (const name of Object.keys(variables).filter((each) => reservedVariables.has(each))) {
+      const message = "says where the candidate is, and is set for the script: leave it out";
+      context.addIssue({ code: "custom", message, path: [name] });
+    }
+  }),
+  workingDirectory: z.string().min(1, "is empty: name a folder, or leave it out").optional(),
+});
+
 const annotationsSchema = z.record(z.string(), z.string());
 
 /** The Service in front of the gateway's pods. */
@@ -102,6 +117,7 @@ export const onlineServiceSchema = z.strictObject({
   arguments: argumentsSchema.default([]),
   environmentVariables: environmentVariablesSchema.default({}),
   health: healthSchema.prefault({}),
+  verify: verifySchema.optional(),
   drain: drainSchema.prefault({}),
   gateway: gatewaySchema.prefault({}),
   takeover: z.boolean().default(false),
@@ -154,6 +170,10 @@ export async function lookAtOnlineService(
   if (here) problems.push(...(await portProblems("gateway.port", given.gateway?.port, record?.gateway?.port)));
   if (here && typeof given.models === "string" && !isUnknown(given.models) && !isFolder(given.models)) {
     problems.push({ path: "models", reason: `${resolve(given.models)} is no folder` });
+  }
+  const { workingDirectory } = given.verify ?? {};
+  if (typeof workingDirectory === "string" && !isUnknown(workingDirectory) && !isFolder(workingDirectory)) {
+    problems.push({ path: "verify.workingDirectory", reason: `${resolve(workingDirectory)} is no folder` });
   }
   if (typeof given.health?.smoke === "string" && !isUnknown(given.health.smoke)) {
     try {

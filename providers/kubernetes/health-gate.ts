@@ -1,10 +1,11 @@
 import type { V1Deployment } from "@kubernetes/client-node";
 import { z } from "zod";
-import { hasServed, type ReleaseNodes, withEvent, withRelease } from "../../runtime/deployment";
+import { withEvent, withRelease } from "../../runtime/deployment";
 import { giveBackNodes, nodeGroupOf, trim } from "../../runtime/eks";
 import {
   deploymentOf,
   drainRelease,
+  failRelease,
   isAvailable,
   objectNames,
   removeAutoscaler,
@@ -101,7 +102,9 @@ async function prove(inputs: Inputs, context: Context): Promise<void> {
   } catch (error) {
     if (signal.aborted || !(error instanceof UnhealthyError)) throw error;
     await assertEngine();
-    throw await fail(records, release, error, context);
+    const detail = error.evidence.map(({ reason }) => reason).join("; ") || error.message;
+    const consequence = await failRelease(records, release, detail, (nodes) => giveBackNodes(nodes, context));
+    throw new Error(`release ${release} is not healthy; ${consequence}\n${error.message}`, { cause: error });
   }
   await records.change((record) => {
     const known = record.releases.find(({ id }) => id === release);
@@ -137,36 +140,4 @@ async function begin(records: ServiceRecords, release: string, count: number) {
   const pod = releases.find(({ id }) => id === release)?.spec.pod;
   if (pod === undefined) throw new Error(`the record of release ${release} does not say how its pods are made`);
   return pod;
-}
-
-/** Records the failure, and takes the instances away: what they hold is needed to try again. Those that serve stay. */
-async function fail(records: ServiceRecords, release: string, error: UnhealthyError, context: Context): Promise<Error> {
-  const detail = error.evidence.map(({ reason }) => reason).join("; ") || error.message;
-  try {
-    const serving = (await records.target()).release;
-    let served = false;
-    let nodes: ReleaseNodes | undefined;
-    await records.change((record) => {
-      const known = record.releases.find(({ id }) => id === release);
-      if (known === undefined) return record;
-      served = hasServed(known);
-      nodes = known.nodes;
-      const failed = withEvent(known, "failed", new Date().toISOString(), detail.slice(0, 2_000));
-      return withRelease(record, served ? failed : { ...failed, count: 0 });
-    });
-    if (!served) {
-      await scale(records.cluster, objectNames(records.service).release(release), 0);
-      await giveBackNodes(nodes, context);
-    }
-    const consequence =
-      serving === null
-        ? "the service has no release that serves"
-        : serving === release
-          ? "what of it is proven goes on serving"
-          : `traffic stays on ${serving}`;
-    return new Error(`release ${release} is not healthy; ${consequence}\n${error.message}`, { cause: error });
-  } catch (second) {
-    const left = `its instances, or nodes of its own, could not be taken away and stay: ${(second as Error).message}`;
-    return new Error(`release ${release} is not healthy; ${left}\n${error.message}`, { cause: error });
-  }
 }

@@ -9,8 +9,8 @@ import type { Surroundings } from "./surroundings";
 export interface Program {
   readonly commands: Command;
   readonly surroundings: Surroundings;
-  /** Runs a command's work with the output that its options ask for; what it returns becomes the exit code. */
-  readonly perform: (options: OutputOptions, work: (output: Output) => Promise<ExitCode>) => Promise<void>;
+  /** Runs a command's work with the output that its options ask for; what it returns becomes the exit code: an {@link ExitCode}, or another command's. */
+  readonly perform: (options: OutputOptions, work: (output: Output) => Promise<number>) => Promise<void>;
 }
 
 /**
@@ -28,6 +28,7 @@ const declarations = {
   status: async () => (await import("./status.js")).addStatus,
   history: async () => (await import("./history.js")).addHistory,
   open: async () => (await import("./open.js")).addOpen,
+  "with-candidate": async () => (await import("./with-candidate.js")).addWithCandidate,
   recover: async () => (await import("./recover.js")).addRecover,
 } satisfies Record<string, () => Promise<(program: Program) => void>>;
 const names = Object.keys(declarations) as (keyof typeof declarations)[];
@@ -44,8 +45,8 @@ With --json a command writes one JSON document to stdout, also when it fails: {"
 `;
 
 /** Runs `pulumi-comfyui` with its arguments and gives the exit code; never throws. */
-export async function runCommand(args: readonly string[], surroundings: Surroundings): Promise<ExitCode> {
-  let code: ExitCode = exitCodes.done;
+export async function runCommand(args: readonly string[], surroundings: Surroundings): Promise<number> {
+  let code: number = exitCodes.done;
   const usageErrors: string[] = [];
   const commands = new Command("pulumi-comfyui")
     .description("Snapshots, state and repair of ComfyUI projects that are declared with Pulumi.")
@@ -77,8 +78,14 @@ export async function runCommand(args: readonly string[], surroundings: Surround
     await commands.parseAsync([...args], { from: "user" });
     return code;
   } catch (error) {
-    return report(error, usageErrors.join(""), args.includes("--json"), surroundings);
+    return report(error, usageErrors.join(""), asksForJson(args), surroundings);
   }
+}
+
+/** What follows `--` is another command's. */
+function asksForJson(args: readonly string[]): boolean {
+  const end = args.indexOf("--");
+  return (end === -1 ? args : args.slice(0, end)).includes("--json");
 }
 
 function report(error: unknown, usage: string, json: boolean, surroundings: Surroundings): ExitCode {

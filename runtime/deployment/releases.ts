@@ -25,7 +25,7 @@ export function isUnconfirmed({ confirmed, events }: RecordedRelease): boolean {
   return !confirmed && events.every(({ event }) => event === "created");
 }
 
-export function hasServed({ events }: RecordedRelease): boolean {
+export function hasServed({ events }: Pick<RecordedRelease, "events">): boolean {
   return events.some(({ event }) => event === "serving");
 }
 
@@ -35,7 +35,7 @@ export function servingText(release: string, service: string): string {
 }
 
 /** Whether a release will never have instances again. */
-export function isOver({ events }: RecordedRelease): boolean {
+export function isOver({ events }: Pick<RecordedRelease, "events">): boolean {
   return events.some(({ event }) => event === "removed" || event === "abandoned");
 }
 

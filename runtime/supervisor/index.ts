@@ -1,4 +1,5 @@
 export { connectSupervisor, findSupervisor, SupervisorClient } from "./client";
+export { failRelease } from "./fail-release";
 export { isFree as isPortFree } from "./ports";
 export type * from "./protocol";
 export { protocolVersion } from "./protocol";

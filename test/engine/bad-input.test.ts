@@ -27,6 +27,7 @@ new OnlineService("one", {
   health: { timeout: "5 minutes", smoke: "no-such-file.json" },
   drain: { deadline: "1d", onDeadline: "maybe" },
   gateway: { port: Number(process.env.TAKEN_PORT), maximumBodySize: "100MB" },
+  verify: { command: " ", timeout: "1d", environmentVariables: { COMFYUI_URL: "x" }, workingDirectory: "no-such-folder" },
 });
 new OnlineService("two", { platform: { kind: "mars", directory: "x" }, snapshot: "/store#sha256:12", scaling: fixed(1.5) });
 new OnlineService("twice", { platform, snapshot: "/store#sha256:${"0".repeat(64)}", scaling: fixed(1) });
@@ -60,6 +61,10 @@ new OnlineService("twice", { platform, snapshot: "/store#sha256:${"0".repeat(64)
     /OnlineService "one" drain\.onDeadline: is neither "keep" nor "stop", found "maybe"/,
     new RegExp(`OnlineService "one" gateway\\.port: ${port} is taken`),
     /OnlineService "one" gateway\.maximumBodySize: "100MB" is not a size/,
+    /OnlineService "one" verify\.command: is empty/,
+    /OnlineService "one" verify\.timeout: "1d" is not a duration/,
+    /OnlineService "one" verify\.environmentVariables\.COMFYUI_URL: says where the candidate is/,
+    /OnlineService "one" verify\.workingDirectory: .*no-such-folder is no folder/,
     /OnlineService "two" platform.*is no known platform/,
     /OnlineService "two" snapshot: .*\/store#sha256:12/,
     /OnlineService "two" scaling\.count: is not a whole number of instances, found 1\.5/,

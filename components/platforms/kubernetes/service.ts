@@ -3,6 +3,7 @@ import { defaultAgentImage } from "../../../providers/declarations/pod";
 import type { OnlineServiceArgs } from "../../online-service-args";
 import { ClusterHealthGate, ClusterRelease, ClusterServiceClaim, ClusterTrafficSwitch, owner } from "../../resources";
 import { pinOf } from "../../store";
+import { verifications } from "../../verification";
 import type { DeclaredService, ServiceDeclaration } from "../service";
 import { autoscaler } from "./autoscaler";
 import { gateway } from "./gateway";
@@ -19,7 +20,7 @@ export function kubernetesService(
   platform: KubernetesPlatform,
 ): DeclaredService {
   const { namespace } = platform;
-  const { scaling, health, takeover, drain } = args;
+  const { scaling, health, takeover, drain, verify } = args;
   const place = { ...clusterInputs(platform), service: name };
 
   // Its check speaks for all, so it comes before anything that talks to the cluster.
@@ -65,8 +66,12 @@ export function kubernetesService(
     },
     { ...rotating, dependsOn: [deployment, ...front.resources] },
   );
+  const accepted = verifications({
+    ...{ service: name, release: release.id, platform, verify },
+    opts: { ...rotating, dependsOn: [gate, ...front.resources] },
+  });
   // Deleted first: when it refuses, nothing goes that another stack has taken over.
-  const after = [gate, ...front.resources, policy];
+  const after = [gate, ...accepted, ...front.resources, policy];
   const switched = new ClusterTrafficSwitch(name, { ...common, owner: owner() }, { ...child, dependsOn: after });
   if (scaling.kind === "range") {
     // It comes when the release serves, since before it has no prompts; and goes before the release drains, or fails to.

@@ -3,6 +3,7 @@ import { apiKeyHashes } from "../../api-keys";
 import type { OnlineServiceArgs } from "../../online-service-args";
 import { Gateway, HealthGate, Instances, owner, Release, ServiceClaim, TrafficSwitch } from "../../resources";
 import { pinOf } from "../../store";
+import { verifications } from "../../verification";
 import type { DeclaredService, ServiceDeclaration } from "../service";
 import type { LocalPlatform } from "./platform";
 
@@ -12,7 +13,7 @@ export function localService(
   platform: LocalPlatform,
 ): DeclaredService {
   const address = { directory: platform.directory, service: name };
-  const { scaling, health, takeover, drain } = args;
+  const { scaling, health, takeover, drain, verify } = args;
   // A range is refused by the claim's check.
   const count = scaling.kind === "fixed" ? scaling.count : scaling.min;
   const claim = new ServiceClaim(name, { ...address, takeover, drain, owner: owner(), declarations }, child);
@@ -35,7 +36,11 @@ export function localService(
     { ...common, count, timeout: health?.timeout ?? "10m" },
     { ...rotating, dependsOn: [instances, gateway] },
   );
-  new TrafficSwitch(name, { ...common, owner: owner() }, { ...child, dependsOn: [gate, gateway] });
+  const accepted = verifications({
+    ...{ service: name, release: release.id, platform, verify },
+    opts: { ...rotating, dependsOn: [gate, gateway] },
+  });
+  new TrafficSwitch(name, { ...common, owner: owner() }, { ...child, dependsOn: [gate, gateway, ...accepted] });
   return { url: gateway.url, release: release.id };
 }
 

@@ -45,6 +45,13 @@ export function startTime(pid: number): number | null {
   return Number(booted) * 1000 + Number(fields[19]) * 10;
 }
 
+/** The parent of a process; 0 when it has ended. */
+export function parentOf(pid: number): number {
+  // See proc(5), as in `startTime`: ppid is the second field after the name.
+  const [, parent] = /^.*\) \S (\d+)/s.exec(readable(() => readFileSync(`/proc/${pid}/stat`, "utf8"))) ?? [];
+  return Number(parent ?? 0);
+}
+
 function readable(read: () => string): string {
   try {
     return read();
@@ -75,8 +82,14 @@ function namedStack(args: readonly string[]): string | undefined {
   return undefined;
 }
 
+/** Where an engine listens to its plugins. */
+export interface EngineAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
 /** The engine that a process works for as its plugin (dynamic provider, language host), or null for any other process. */
-export function engineOf({ arguments: args }: RunningProcess): { readonly host: string; readonly port: number } | null {
+export function engineOf({ arguments: args }: Pick<RunningProcess, "arguments">): EngineAddress | null {
   const plugin = args.findIndex(
     (argument) =>
       /@pulumi[\\/]pulumi[\\/]cmd[\\/]dynamic-provider/.test(argument) ||
@@ -105,7 +118,7 @@ export async function findLeftOvers(root: string): Promise<readonly RunningProce
 const connectTimeout = 5000;
 
 /** Whether something listens at an address. One that does not refuse within the time counts as listening. */
-function accepts({ host, port }: { readonly host: string; readonly port: number }): Promise<boolean> {
+export function accepts({ host, port }: EngineAddress): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port, timeout: connectTimeout });
     const settle = (answer: boolean) => {

@@ -2,6 +2,7 @@ import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { z } from "zod";
 import { managedBy } from "../../kubernetes";
+import { tryingCommand } from "../with-candidate-words";
 
 /** Type of this package's dynamic resources in a stack's state, up to the resource's own name. */
 export const ownTypes = "pulumi-nodejs:dynamic/comfyui:";
@@ -63,11 +64,20 @@ export function pendingOperations({ deployment }: StackState): readonly PendingO
   }));
 }
 
-/** Whether a later run, or this command, finds what a creation has left: this package's own, what it labels in a cluster, and node groups. */
+/**
+ * Whether a later run, or this command, finds what a creation has left: this package's own, what it labels in a cluster, and node groups. A
+ * script that tries a release makes nothing.
+ */
 function isFoundAgain({ type, inputs }: StateResource): boolean {
-  if (type.startsWith(ownTypes) || type === nodeGroupType) return true;
+  if (type.startsWith(ownTypes) || type === nodeGroupType || isVerification(type, inputs)) return true;
   const metadata = inputs?.metadata as { readonly labels?: Readonly<Record<string, unknown>> } | undefined;
   return type.startsWith(nativeTypes) && metadata?.labels?.[managedBy.key] === managedBy.value;
+}
+
+/** The Command by which `verify` runs a person's script. */
+function isVerification(type: string, inputs: StateResource["inputs"]): boolean {
+  const command = inputs?.create;
+  return type === "command:local:Command" && typeof command === "string" && command.includes(` ${tryingCommand} `);
 }
 
 /**

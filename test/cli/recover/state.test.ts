@@ -37,6 +37,11 @@ describe("a stack's state", () => {
       type: "kubernetes:apps/v1:Deployment",
       inputs: { metadata: { labels } },
     });
+    const command = (create: string) => ({
+      urn: "urn:pulumi:dev::studio::command:local:Command::c",
+      type: "command:local:Command",
+      inputs: { create },
+    });
     const bucket = { urn: "urn:pulumi:dev::studio::aws:s3/bucket:Bucket::b", type: "aws:s3/bucket:Bucket" };
     const state = stackState({
       pending: [
@@ -45,6 +50,8 @@ describe("a stack's state", () => {
         pending("updating", bucket),
         pending("creating", ofOurs({ "app.kubernetes.io/managed-by": "pulumi-comfyui" })),
         pending("creating", ofOurs({})),
+        pending("creating", command("exec node cli/main.js with-candidate studio -- sh -c ./accept.sh")),
+        pending("creating", command("terraform apply")),
       ],
     });
 
@@ -52,6 +59,8 @@ describe("a stack's state", () => {
       ["creating", false],
       ["creating", true],
       ["updating", false],
+      ["creating", false],
+      ["creating", true],
       ["creating", false],
       ["creating", true],
     ]);
