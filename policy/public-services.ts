@@ -47,8 +47,9 @@ function wayIn(resource: DeclaredResource): WayIn | null {
   if (type === "NodePort")
     return { property: "gateway.service.type", description: 'a Service of type "NodePort"', remedy };
   if (type !== "LoadBalancer") return null;
-  const loadBalancerClass = textAt(resource, "spec", "loadBalancerClass");
-  if (loadBalancerClass === "service.k8s.aws/nlb") {
+  const loadBalancerClass = textAt(resource, "spec", "loadBalancerClass") ?? "";
+  // The controller of AWS, and that of EKS Auto Mode.
+  if (/^(service\.k8s\.aws|eks\.amazonaws\.com)\/nlb$/.test(loadBalancerClass)) {
     const internal = textAt(resource, ...annotations, "service.beta.kubernetes.io/aws-load-balancer-scheme");
     if (internal !== "internet-facing") return null;
     return { ...entrance, description: "an internet-facing network load balancer" };

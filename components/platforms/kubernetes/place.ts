@@ -6,7 +6,7 @@ import type { KubernetesPlatform } from "./platform";
 import { k8s } from "./sdk";
 
 /** Content of a kubeconfig is a secret. An output tells which it is when it is known. */
-function sealed(
+export function sealed(
   kubeconfig: pulumi.Input<string>,
   path: (written: string) => string = (written) => written,
 ): pulumi.Input<string> {
