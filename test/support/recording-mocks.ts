@@ -64,6 +64,7 @@ export const secret = (value: unknown) => ({
 export function recordDeclarations(
   outputs: Readonly<Record<string, Record<string, unknown>>> = {},
   answers: Readonly<Record<string, Record<string, unknown>>> = {},
+  stack = "stack",
 ) {
   const declared: Declared[] = [];
   const mocks: pulumi.runtime.Mocks = {
@@ -73,7 +74,7 @@ export function recordDeclarations(
     }),
     call: ({ token, inputs }) => ({ ...inputs, ...answers[shortType(token)] }),
   };
-  pulumi.runtime.setMocks(mocks, "project", "stack", false, "organization");
+  pulumi.runtime.setMocks(mocks, "project", stack, false, "organization");
   const monitor = getMonitor() as unknown as Monitor;
   const register = monitor.registerResource.bind(monitor);
   monitor.registerResource = (request, done) => {
