@@ -70,6 +70,11 @@ describe("no public service without authentication", () => {
     ],
     ["a network load balancer of AWS, which is internal by default", service(network), null],
     ["a public network load balancer", service(network, { [scheme]: "internet-facing" }), "gateway.entrance"],
+    [
+      "a public network load balancer of EKS Auto Mode",
+      service({ ...network, loadBalancerClass: "eks.amazonaws.com/nlb" }, { [scheme]: "internet-facing" }),
+      "gateway.entrance",
+    ],
     ["an Ingress", ingress(), "gateway.ingress"],
     ["an Ingress of AWS, which is internal by default", ingress({}, { ingressClassName: "alb" }), null],
     ["a public Ingress of AWS", ingress({ [`${alb}scheme`]: "internet-facing" }), "gateway.entrance"],

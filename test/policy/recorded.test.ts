@@ -1,10 +1,12 @@
 import { beforeAll, expect, test } from "vitest";
 import {
+  albIngress,
   claim,
   DevWorkstation,
   externalMetric,
   fixed,
   kubernetes,
+  networkLoadBalancer,
   OnlineService,
   type OnlineServiceArgs,
   range,
@@ -51,13 +53,25 @@ beforeAll(async () => {
   service("open", { gateway: { service: { type: "LoadBalancer" } } });
   service("keyed", { gateway: { service: { type: "LoadBalancer" }, apiKeys } });
   service("host", { gateway: { ingress: { host: "a.example" } }, pod: { gpus: 4 } });
+  const tls = { certificateArn: "arn:aws:acm:eu-central-1:111122223333:certificate/a" };
+  const internetFacing = { scheme: "internet-facing", tls, allowPublicWithoutAuthentication: true } as const;
+  const idle = { pod: { gpus: 0 } };
+  const oidc = {
+    ...{ type: "oidc", issuer: "https://a", authorizationEndpoint: "https://a/b", tokenEndpoint: "https://a/c" },
+    ...{ userInfoEndpoint: "https://a/d", secret: "oidc" },
+  } as const;
+  service("internal", { ...idle, gateway: { entrance: albIngress({ host: "b.example", tls }) } });
+  service("risky", { ...idle, gateway: { entrance: albIngress({ host: "c.example", ...internetFacing }) } });
+  const login = albIngress({ host: "d.example", ...internetFacing, authentication: oidc });
+  service("login", { ...idle, gateway: { entrance: login } });
+  service("network", { ...idle, gateway: { entrance: networkLoadBalancer({ host: "e.example", ...internetFacing }) } });
   service("scaled", { scaling: range({ min: 1, max: 9, by: externalMetric({ name: "queue" }) }) });
   await waitFor({
     what: "the last resources",
     deadline: 20_000,
     look: () => {
       const of = (kind: string) => recording.declared.filter(({ type }) => type.endsWith(`:${kind}`)).length;
-      return of("ClusterTrafficSwitch") === 5 && of("ClusterWorkstation") === 2 && of("HorizontalPodAutoscaler") === 1
+      return of("ClusterTrafficSwitch") === 9 && of("ClusterWorkstation") === 2 && of("HorizontalPodAutoscaler") === 1
         ? true
         : undefined;
     },
@@ -95,7 +109,9 @@ const found = (violations: readonly { readonly resource: string; readonly proper
   violations.map(({ resource, property }) => `${resource} ${property}`).sort();
 
 test("a public service without keys is found by what its gateway is made of", () => {
-  expect(found(publicServices(resources))).toEqual(["host gateway.ingress", "open gateway.service.type"]);
+  expect(found(publicServices(resources))).toEqual([
+    ...["host gateway.ingress", "network gateway.entrance", "open gateway.service.type", "risky gateway.entrance"],
+  ]);
 });
 
 test("a service of the stack's own snapshot is found by what its release is made of", () => {
