@@ -41,9 +41,16 @@ export const prefixSchema = z.string('is no prefix such as "comfyui"').superRefi
     context.addIssue(`${JSON.stringify(prefix)} has "*", "?" or "$", which mean more in policies`);
 });
 
+/** Policies name a key by its ARN, not by an alias. */
+export const keyArnSchema = z.string().regex(/^arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key\/[A-Za-z0-9-]+$/, {
+  error: ({ input }) =>
+    `${JSON.stringify(input)} is not the ARN of a KMS key, such as "arn:aws:kms:eu-central-1:123456789012:key/…"`,
+});
+
 const settingsSchema = z.strictObject({
   bucketName: bucketNameSchema,
   prefix: prefixSchema.default(""),
+  kmsKeyArn: keyArnSchema.optional(),
   region: z.string().min(1, "is empty: name a region, or leave it out").optional(),
   abortUploadsAfter: daysSchema.prefault(`${usualAbortDays}d`),
   versioning: z.strictObject({ retention: daysSchema }, 'is no versioning: use { retention: "30d" }').optional(),
@@ -56,10 +63,15 @@ export function bucketSettings(args: object): {
   readonly settings: BucketSettings | undefined;
   readonly problems: readonly Problem[];
 } {
-  const { bucketName, prefix, region, abortUploadsAfter, versioning } = args as Partial<Record<string, unknown>>;
-  const given = { bucketName, prefix, region, abortUploadsAfter, versioning };
+  const { bucketName, prefix, kmsKeyArn, region, abortUploadsAfter, versioning } = args as Record<string, unknown>;
+  const given = { bucketName, prefix, kmsKeyArn: ifKnown(kmsKeyArn), region, abortUploadsAfter, versioning };
   const { value, problems } = parse(settingsSchema, given);
   return { settings: value, problems };
+}
+
+/** What is known only later is AWS's to refuse. */
+export function ifKnown(value: unknown): unknown {
+  return typeof value === "object" ? undefined : value;
 }
 
 /** A document of IAM's policy language. */

@@ -11,7 +11,7 @@ import { plugin } from "../platforms/kubernetes/metadata";
 import { nativeProvider } from "../platforms/kubernetes/place";
 import { k8s } from "../platforms/kubernetes/sdk";
 import { sdk } from "../sdk";
-import { prefixSchema } from "./bucket-parts";
+import { ifKnown, keyArnSchema, prefixSchema } from "./bucket-parts";
 import { clusterName } from "./cluster";
 import { aws } from "./sdk";
 import type { Irsa, PodIdentity } from "./service-account-identity";
@@ -106,11 +106,13 @@ const accountSchema = z.object({
 const argsSchema = z.object({
   access: z.enum(["read", "pack"], 'is neither "read" nor "pack"'),
   prefix: prefixSchema.optional(),
+  bucket: z.object({ kmsKeyArn: keyArnSchema.optional() }),
   identity: accountSchema,
 });
 
 function problemsOf({ bucket, access, prefix, identity, platform }: SnapshotAccessArgs): readonly Problem[] {
-  const problems = [...parse(argsSchema, { access, prefix, identity }).problems];
+  const kmsKeyArn = ifKnown(bucket.kmsKeyArn);
+  const problems = [...parse(argsSchema, { access, prefix, bucket: { kmsKeyArn }, identity }).problems];
   if (!(bucket instanceof SnapshotBucket)) problems.push(...thrown("bucket.url", () => parseS3Location(bucket.url)));
   const provider = identity?.kind === "irsa" ? identity.oidcProviderArn : undefined;
   if (typeof provider === "string") problems.push(...thrown("identity.oidcProviderArn", () => issuerOf(provider)));

@@ -13,6 +13,9 @@ export interface StoreResource {
   readonly kmsKeyArn: string | undefined;
 }
 
+/** Refuses whatever writes an object without `If-None-Match`, as this package never does. */
+export const neverReplace = "NeverReplace";
+
 /**
  * What a reader, or a packer, may do: no more than it does (docs/s3.md). Neither can delete or replace anything of a snapshot; of what is
  * a packer's alone, the probe by which it learns whether the server honours `If-None-Match`, it removes its own.
@@ -37,6 +40,12 @@ export function accessPolicy(access: AccessKind, { bucketArn, prefix, kmsKeyArn 
       ...(packs
         ? [
             allow("Write", ["s3:PutObject", "s3:AbortMultipartUpload"], below("*")),
+            // Of what is s3:PutObject, parts of an object cannot be conditional.
+            // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
+            {
+              ...{ Sid: neverReplace, Effect: "Deny", Action: ["s3:PutObject"], Resource: below("*") },
+              Condition: { Null: { "s3:if-none-match": "true" }, Bool: { "s3:ObjectCreationOperation": "true" } },
+            },
             allow("RemoveProbes", ["s3:DeleteObject"], below("probes/*")),
           ]
         : []),

@@ -181,6 +181,6 @@ const isGateway = (object: V1Service | V1Ingress) =>
   partLabel(object) === "gateway" && object.metadata?.name !== objectNames(serviceLabel(object)).entrance;
 
 /** The client library makes dates of times; what comes by a watch has texts. */
-export function isoTime(time: Date | string | undefined): string {
+function isoTime(time: Date | string | undefined): string {
   return time === undefined ? "" : new Date(time).toISOString();
 }

@@ -77,6 +77,7 @@ NODE_CLASS_MAPPINGS = {"Spy": Spy}
 `;
 
 const metadataAddress = "169.254.169.254";
+const podIdentityAddress = "169.254.170.23";
 
 interface Spied {
   readonly found: readonly string[];
@@ -91,20 +92,29 @@ describe("a plugin, which is strangers' code,", () => {
   let services: ClusterServices;
   let spied: Spied;
   let ordinary: Readonly<Record<string, number | string>>;
-  let urls: Readonly<Record<"metadata" | "neighbour" | "neighbourAgent" | "store", string>>;
+  let urls: Readonly<
+    Record<"metadata" | "podIdentity" | "besidePodIdentity" | "neighbour" | "neighbourAgent" | "store", string>
+  >;
   // Of nothing else, since whatever runs on the cluster beside this test may ask it too: SDKs look there for their region.
   const metadata = createServer(({ url }, answer) => {
     answer.writeHead(url === new URL(urls.metadata).pathname ? 200 : 404).end();
   });
+  // As EKS's agent has it: without a token that it knows, nothing is handed out.
+  const podIdentity = createServer((_, answer) => answer.writeHead(401).end());
+  const besidePodIdentity = createServer((_, answer) => answer.writeHead(200).end());
   const bridge = "comfyui-lab0";
 
   beforeAll(async () => {
     services = await ClusterServices.create("isolation");
     const { cluster, s3 } = services;
     // As a cloud's machine has it, for whoever is let through.
-    execFileSync("ip", ["address", "add", `${metadataAddress}/32`, "dev", bridge]);
+    for (const address of [metadataAddress, podIdentityAddress]) {
+      execFileSync("ip", ["address", "add", `${address}/32`, "dev", bridge]);
+    }
     metadata.listen(80, metadataAddress);
-    await once(metadata, "listening");
+    podIdentity.listen(80, podIdentityAddress);
+    besidePodIdentity.listen(2703, podIdentityAddress);
+    for (const one of [metadata, podIdentity, besidePodIdentity]) if (!one.listening) await once(one, "listening");
     await cluster.core.createNamespacedServiceAccount({
       namespace: cluster.namespace,
       body: { metadata: { name: "reader" } },
@@ -121,6 +131,8 @@ describe("a plugin, which is strangers' code,", () => {
     const address = neighbour?.pod.status?.podIP;
     urls = {
       metadata: `http://${metadataAddress}/latest/meta-data/iam/security-credentials/`,
+      podIdentity: `http://${podIdentityAddress}/v1/credentials`,
+      besidePodIdentity: `http://${podIdentityAddress}:2703/`,
       neighbour: `http://${address}:8188/queue`,
       neighbourAgent: `http://${address}:8199/status`,
       store: s3.endpoint,
@@ -139,8 +151,10 @@ describe("a plugin, which is strangers' code,", () => {
   });
 
   afterAll(async () => {
-    metadata.close();
-    execFileSync("ip", ["address", "delete", `${metadataAddress}/32`, "dev", bridge]);
+    for (const one of [metadata, podIdentity, besidePodIdentity]) one.close();
+    for (const address of [metadataAddress, podIdentityAddress]) {
+      execFileSync("ip", ["address", "delete", `${address}/32`, "dev", bridge]);
+    }
     await services?.[Symbol.asyncDispose]();
   });
 
@@ -172,6 +186,12 @@ except Exception:
   test("gets nothing from the metadata address, where another pod gets an answer", () => {
     expect(ordinary[urls.metadata]).toBe(200);
     expect(spied.answers[urls.metadata]).toBe("nothing");
+  });
+
+  test("reaches the agent of EKS Pod Identity, since its pod has a service account, and nothing else at that address", () => {
+    expect(spied.answers[urls.podIdentity]).toBe(401);
+    expect(ordinary[urls.besidePodIdentity]).toBe(200);
+    expect(spied.answers[urls.besidePodIdentity]).toBe("nothing");
   });
 
   test("reaches neither ComfyUI nor the agent of a neighbour, as no other pod but the gateway does", () => {

@@ -7,7 +7,7 @@ import { type Declared, recordDeclarations, valueIn } from "../support/recording
 
 const bucketArn = "arn:aws:s3:::acme-snapshots";
 const roleArn = "arn:aws:iam::123456789012:role/readers";
-const key = "arn:aws:kms:eu-central-1:123456789012:key/abc";
+const key = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0000-4000-8000-000000000000";
 const issuer = "oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLE";
 const oidcProviderArn = `arn:aws:iam::123456789012:oidc-provider/${issuer}`;
 const account = { namespace: "studio", serviceAccount: "comfyui-reader" };
@@ -15,12 +15,13 @@ const account = { namespace: "studio", serviceAccount: "comfyui-reader" };
 const outputs = {
   Bucket: { arn: bucketArn },
   Role: { arn: roleArn, name: "readers-1234567" },
-  getPartition: { partition: "aws-us-gov" },
 };
+
+const itself = "SnapshotAccess readers";
 
 /** Waits for so many resources, with the component itself. */
 async function declared(args: () => SnapshotAccessArgs, count: number) {
-  const recording = recordDeclarations(outputs);
+  const recording = recordDeclarations(outputs, { getPartition: { partition: "aws-us-gov" } });
   const access = new SnapshotAccess("readers", args());
   const resources = await waitFor({
     what: `${count} resources to be declared`,
@@ -28,18 +29,23 @@ async function declared(args: () => SnapshotAccessArgs, count: number) {
     interval: 10,
     look: () => {
       const own = recording.declared.filter(({ name }) => name.startsWith("readers"));
-      return own.length >= count ? own : undefined;
+      return own.length >= count && recording.complete.includes(itself) ? own : undefined;
     },
   });
-  await new Promise((resolve) => setImmediate(resolve));
   return { access, resources };
 }
 
 const shown = ({ type, name, inputs, parent, dependsOn }: Declared) => [`${type} ${name}`, inputs, parent, dependsOn];
-const itself = "SnapshotAccess readers";
 const description = "Snapshots of ComfyUI, for the service account studio/comfyui-reader";
 
 describe("what a policy allows", () => {
+  const neverReplace = (objects: string) => ({
+    Sid: "NeverReplace",
+    Effect: "Deny",
+    Action: ["s3:PutObject"],
+    Resource: `${bucketArn}/${objects}`,
+    Condition: { Null: { "s3:if-none-match": "true" }, Bool: { "s3:ObjectCreationOperation": "true" } },
+  });
   const store = { bucketArn, prefix: "studio", kmsKeyArn: undefined };
 
   test("to a reader: to list and read what is below the prefix", () => {
@@ -58,7 +64,7 @@ describe("what a policy allows", () => {
     });
   });
 
-  test("to a packer: also to write there, and to remove nothing but probes", () => {
+  test("to a packer: also to write there what is not there yet, and to remove nothing but probes", () => {
     const read = accessPolicy("read", store).Statement;
     expect(accessPolicy("pack", store)).toEqual({
       Version: "2012-10-17",
@@ -70,6 +76,7 @@ describe("what a policy allows", () => {
           Action: ["s3:PutObject", "s3:AbortMultipartUpload"],
           Resource: `${bucketArn}/studio/*`,
         },
+        neverReplace("studio/*"),
         { Sid: "RemoveProbes", Effect: "Allow", Action: ["s3:DeleteObject"], Resource: `${bucketArn}/studio/probes/*` },
       ],
     });
@@ -86,6 +93,7 @@ describe("what a policy allows", () => {
         Action: ["s3:PutObject", "s3:AbortMultipartUpload"],
         Resource: `${bucketArn}/*`,
       },
+      neverReplace("*"),
       { Sid: "RemoveProbes", Effect: "Allow", Action: ["s3:DeleteObject"], Resource: `${bucketArn}/probes/*` },
     ]);
   });
@@ -238,7 +246,7 @@ test("with a platform, the service account as well, annotated, once the role may
 test("what cannot be given access is refused before anything is declared, all problems at once", () => {
   const recording = recordDeclarations(outputs);
   const wrong = {
-    bucket: { url: "acme-snapshots" },
+    bucket: { url: "acme-snapshots", kmsKeyArn: "alias/studio" },
     access: "write",
     prefix: "/",
     identity: { kind: "none", namespace: "Studio", serviceAccount: "Reader" },
@@ -254,6 +262,7 @@ test("what cannot be given access is refused before anything is declared, all pr
     [
       "access",
       "prefix",
+      "bucket.kmsKeyArn",
       "identity.kind",
       "identity.namespace",
       "identity.serviceAccount",

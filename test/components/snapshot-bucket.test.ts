@@ -6,7 +6,7 @@ import { waitFor } from "../../runtime/waiting";
 import { type Declared, recordDeclarations, valueIn } from "../support/recording-mocks";
 
 const arn = "arn:aws:s3:::acme-snapshots";
-const key = "arn:aws:kms:eu-central-1:123456789012:key/abc";
+const key = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0000-4000-8000-000000000000";
 const tlsOnly = {
   Version: "2012-10-17",
   Statement: [
@@ -29,6 +29,8 @@ const tlsOnly = {
   ],
 };
 
+const itself = "SnapshotBucket snapshots";
+
 /** Type, inputs, parent and dependencies of all that a bucket is declared with. */
 async function declared(args: SnapshotBucketArgs, count: number, opts: pulumi.ComponentResourceOptions = {}) {
   const recording = recordDeclarations({ Bucket: { arn } });
@@ -37,10 +39,8 @@ async function declared(args: SnapshotBucketArgs, count: number, opts: pulumi.Co
     what: `${count} resources to be declared`,
     deadline: 20_000,
     interval: 10,
-    look: () => (recording.declared.length >= count ? true : undefined),
+    look: () => (recording.declared.length >= count && recording.complete.includes(itself) ? true : undefined),
   });
-  // What is one too many would come with these.
-  await new Promise((resolve) => setImmediate(resolve));
   return { bucket, resources: recording.declared };
 }
 
@@ -51,7 +51,6 @@ const shown = ({ type, name, inputs, parent, dependsOn, protect }: Declared) => 
   dependsOn,
   protect,
 ];
-const itself = "SnapshotBucket snapshots";
 const bucketOnly = ["Bucket snapshots"];
 
 describe("a bucket of which only the name is said", () => {
@@ -280,6 +279,11 @@ describe("what cannot be a bucket for snapshots is refused before anything is de
       "a rule of lifecycle that is not one of these",
       { versioning: { retention: "3d", expire: "1d" } },
       /versioning: is no versioning/,
+    ],
+    [
+      "an alias of a key, which policies cannot name",
+      { kmsKeyArn: "alias/studio" },
+      /kmsKeyArn: "alias\/studio" is not/,
     ],
     ["a prefix that means more in a policy", { prefix: "studio*" }, /prefix: .*mean more in policies/],
     ["a name that is known later", { bucketName: pulumi.output("later") }, /bucketName: is no plain name/],

@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { type AccessKind, accessPolicy } from "../../components/aws/store-access";
+import { tlsOnly } from "../../components/aws/bucket-parts";
+import { type AccessKind, accessPolicy, neverReplace } from "../../components/aws/store-access";
 import { listSnapshots, pack, readHead, restore, SnapshotNotFoundError, verify } from "../../runtime/snapshot";
 import { S3Store, type StoreSettings } from "../../runtime/store";
 import { type FaultyProxy, startFaultyProxy } from "../support/s3-faults";
@@ -9,14 +10,22 @@ import { type S3Server, startS3Server } from "../support/s3-servers";
 import { type S3Session, startSession } from "../support/s3-sessions";
 import { describeTree, makeEnvironment, temporaryFolder, writeFiles } from "../support/trees";
 
-/** The very policies of `SnapshotAccess`, enforced by MinIO; what of a key is not there is told as AWS does. */
+/** The very policies of `SnapshotAccess`, enforced by MinIO, and by the proxy in front of it where that is not as AWS. */
 let server: S3Server;
 let proxy: FaultyProxy;
 let folder: ReturnType<typeof temporaryFolder>;
 beforeAll(async () => {
   server = await startS3Server("minio");
   proxy = await startFaultyProxy(server.endpoint);
-  proxy.plan = ({ method }) => (method === "GET" || method === "HEAD" ? { kind: "hide-missing" } : undefined);
+  proxy.plan = ({ method, url, headers }) => {
+    if (method === "GET" || method === "HEAD") return { kind: "hide-missing" };
+    // The conditions of the statement that MinIO is not given.
+    const query = new URL(url, proxy.endpoint).searchParams;
+    const creates = method === "PUT" ? !query.has("partNumber") : method === "POST" && query.has("uploadId");
+    return creates && headers["if-none-match"] === undefined
+      ? { kind: "answer", status: 403, code: "AccessDenied" }
+      : undefined;
+  };
 });
 beforeEach(() => {
   folder = temporaryFolder();
@@ -30,7 +39,8 @@ afterAll(async () => {
 /** Somebody with one kind of access to what is below a prefix. */
 const session = (access: AccessKind, prefix: string): Promise<S3Session> => {
   const policy = accessPolicy(access, { bucketArn: `arn:aws:s3:::${server.bucket}`, prefix, kmsKeyArn: undefined });
-  return startSession(server, policy, proxy.endpoint);
+  const Statement = policy.Statement.filter((statement) => !("Sid" in statement && statement.Sid === neverReplace));
+  return startSession(server, { ...policy, Statement }, proxy.endpoint);
 };
 
 const newPrefix = () => `studio-${randomBytes(4).toString("hex")}`;
@@ -212,4 +222,24 @@ test("a store that is the whole bucket is packed to and read by those who may on
   const { reference } = await packTo(store, (await session("pack", "")).settings);
 
   await restore({ reference, target: join(folder.path, "restored"), settings: (await session("read", "")).settings });
+});
+
+test("the policy of a bucket refuses whoever comes without TLS, also to what everybody may read", async () => {
+  const Bucket = "open-bucket";
+  await server.client.createBucket({ Bucket });
+  await server.client.putObject({ Bucket, Key: "packs/01", Body: "content" });
+  const arn = `arn:aws:s3:::${Bucket}`;
+  const open = { Effect: "Allow", Principal: "*", Action: ["s3:GetObject"], Resource: [`${arn}/*`] };
+  // MinIO does not know the version of TLS.
+  const [withoutTls] = tlsOnly(arn).Statement.filter((statement) =>
+    JSON.stringify(statement).includes("SecureTransport"),
+  );
+  const read = async (...Statement: unknown[]) => {
+    const Policy = JSON.stringify({ Version: "2012-10-17", Statement });
+    await server.client.putBucketPolicy({ Bucket, Policy });
+    return (await fetch(`${server.endpoint}/${Bucket}/packs/01`)).status;
+  };
+
+  expect(await read(open)).toBe(200);
+  expect(await read(open, withoutTls)).toBe(403);
 });

@@ -19,7 +19,7 @@ export async function startSession(
   endpoint: string = server.endpoint,
 ): Promise<S3Session> {
   const sts = new STSClient({ endpoint: server.endpoint, region: "us-east-1", credentials: keys });
-  const { Credentials = {} } = await sts.send(
+  const { Credentials } = await sts.send(
     new AssumeRoleCommand({
       RoleArn: "arn:aws:iam::123456789012:role/test",
       RoleSessionName: "test",
@@ -27,7 +27,7 @@ export async function startSession(
     }),
   );
   sts.destroy();
-  const { AccessKeyId = "", SecretAccessKey = "", SessionToken = "" } = Credentials;
+  const { AccessKeyId = "", SecretAccessKey = "", SessionToken = "" } = Credentials ?? {};
   const credentials = { accessKeyId: AccessKeyId, secretAccessKey: SecretAccessKey, sessionToken: SessionToken };
   return {
     settings: { ...server.settings, endpoint, credentials, retries: { attempts: 3, firstPause: 1, longestPause: 2 } },
