@@ -51,7 +51,7 @@ export function verifications({ service, release, platform, verify, opts }: Veri
       create: release.apply((id) => commandLine({ service, release: id, platform, verify })),
       environment: environmentOf(platform, verify),
       // A release's own Command: another release replaces it. What else changes updates it in place, for which it runs again, and finds that
-      // the release has served. An `update` of its own would have releases update it as well.
+      // the release has served. Without an `update`: of triggers beside one, the plugin's documentation and its SDK say different things.
       triggers: [release],
       addPreviousOutputInEnv: false,
     },

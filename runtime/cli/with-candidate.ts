@@ -1,11 +1,12 @@
 import { resolve } from "node:path";
 import { stripVTControlCharacters } from "node:util";
+import type { EksWatch } from "../eks";
 import { formatDuration } from "../format";
 import { InvalidInputError } from "../problems";
 import { durationSchema } from "../units";
-import { waitFor } from "../waiting";
+import { type Watch, waitFor } from "../waiting";
 import { CallingEngine } from "./calling-engine";
-import { findCandidate } from "./candidate";
+import { type Candidate, findCandidate } from "./candidate";
 import { startCandidateProxy } from "./candidate-proxy";
 import { type ClusterOptions, clusterFrom, withClusterOptions } from "./cluster-options";
 import { isFolder } from "./common-options";
@@ -68,31 +69,37 @@ export interface WithCandidate extends Options {
   readonly command: readonly [string, ...string[]];
 }
 
-/** Milliseconds for a gateway to lead to the release. */
-const reachDeadline = 60_000;
+/** Milliseconds for a gateway to lead to the release: it may be new as well, and its image have to be pulled. */
+const reachDeadline = 300_000;
 /** Characters of the last line of output that are recorded. */
 const mostQuoted = 500;
+/** Characters of output in which it is looked for. */
+const mostKept = 4_000;
 
 /** @returns the command's exit code */
 export async function withCandidate(
-  { service, command, release, timeout, workingDirectory, acceptance = false, ...options }: WithCandidate,
+  request: WithCandidate,
   output: Output,
-  { cwd, environment, signal, stdout, stderr }: Surroundings,
+  surroundings: Surroundings,
 ): Promise<number> {
-  using engine = acceptance ? new CallingEngine() : null;
-  const ended = engine === null ? signal : AbortSignal.any([signal, engine.signal]);
+  const { service, release, directory, workingDirectory, acceptance = false } = request;
+  const { cwd, environment } = surroundings;
   const folder = resolve(cwd, workingDirectory ?? ".");
   if (!isFolder(folder)) {
     throw new InvalidInputError([{ path: "--working-directory", reason: `${folder} is not a folder` }]);
   }
-  const found = clusterFrom(options, options.directory, cwd);
-  const content = environment[kubeconfigVariable];
-  const cluster = found === null || content === undefined ? found : { ...found, kubeconfig: content };
-  const { progress } = output;
-  const following = { cwd, signal: ended, progress, remark: (text: string) => output.remark(text) };
+  const found = clusterFrom(request, directory, cwd);
+  const kubeconfig = environment[kubeconfigVariable];
+  const cluster = found === null || kubeconfig === undefined ? found : { ...found, kubeconfig };
+  using engine = acceptance ? new CallingEngine() : null;
+  const watch: EksWatch = {
+    progress: output.progress,
+    signal: engine === null ? surroundings.signal : AbortSignal.any([surroundings.signal, engine.signal]),
+    assertEngine: async () => engine?.assertThere(),
+  };
   const candidate = await findCandidate(
-    { service, release, directory: options.directory, cluster, start: acceptance },
-    following,
+    { service, release, directory, cluster, start: acceptance },
+    { ...watch, cwd, remark: (text) => output.remark(text) },
   );
   try {
     if (acceptance && candidate.served) {
@@ -101,44 +108,53 @@ export async function withCandidate(
       );
       return exitCodes.done;
     }
-    await using proxy = await startCandidateProxy(candidate.gateway, candidate);
-    await untilReached(proxy.url, candidate.release, { progress, signal: ended });
-    output.clearProgress();
-    const last = { line: "" };
-    const ending = await runGuarded({
-      command,
-      folder,
-      environment: {
-        ...givenTo(environment),
-        COMFYUI_URL: proxy.url,
-        COMFYUI_RELEASE: candidate.release,
-        COMFYUI_SERVICE: service,
-      },
-      deadline: timeout,
-      signal: ended,
-      stdout: noting(stdout, acceptance, last),
-      stderr: noting(stderr, acceptance, last),
-    });
-    const reason = reasonOf(ending, timeout);
+    const { ending, lastLine } = await tried(candidate, { ...request, folder }, watch, output, surroundings);
+    const reason = reasonOf(ending, request.timeout);
     if (reason === null) return ending.code;
-    if (!acceptance) {
-      output.remark(`pulumi-comfyui: the command ${reason}`);
-      return codeOf(ending);
-    }
-    const assertEngine = async () => engine?.assertThere();
-    await assertEngine();
-    const quoted = stripVTControlCharacters(last.line).trim().slice(0, mostQuoted);
-    const detail = `acceptance: the command ${reason}${quoted === "" ? "" : `: ${quoted}`}`;
-    const consequence = await candidate.fail(detail, { progress, signal: ended, assertEngine });
-    output.remark(`release ${candidate.release} is not accepted: the command ${reason}; ${consequence}`);
-    return codeOf(ending);
+    if (acceptance) {
+      await watch.assertEngine();
+      const detail = `acceptance: the command ${reason}${lastLine === "" ? "" : `: ${lastLine}`}`;
+      const consequence = await candidate.fail(detail, watch);
+      output.remark(`release ${candidate.release} is not accepted: the command ${reason}; ${consequence}`);
+    } else output.remark(`pulumi-comfyui: the command ${reason}`);
+    // One that ends well when it is told to, at its deadline, has not succeeded.
+    return ending.code === 0 ? exitCodes.failed : ending.code;
   } finally {
     candidate.close();
   }
 }
 
-/** A command that ends well when it is told to, at its deadline, has not succeeded. */
-const codeOf = ({ code }: Ending): number => (code === 0 ? exitCodes.failed : code);
+/** Runs the command with the way to the candidate. */
+async function tried(
+  candidate: Candidate,
+  { service, command, folder, timeout, acceptance = false }: WithCandidate & { readonly folder: string },
+  { progress, signal }: Watch,
+  output: Output,
+  { environment, stdout, stderr }: Surroundings,
+): Promise<{ readonly ending: Ending; readonly lastLine: string }> {
+  await using proxy = await startCandidateProxy(candidate.gateway, candidate);
+  await untilReached(proxy.url, candidate.release, { progress, signal });
+  output.clearProgress();
+  const end = { text: "" };
+  const ending = await runGuarded({
+    command,
+    folder,
+    environment: {
+      ...givenTo(environment),
+      COMFYUI_URL: proxy.url,
+      COMFYUI_RELEASE: candidate.release,
+      COMFYUI_SERVICE: service,
+    },
+    deadline: timeout,
+    signal,
+    stdout: noting(stdout, acceptance, end),
+    stderr: noting(stderr, acceptance, end),
+  });
+  const lines = stripVTControlCharacters(end.text)
+    .split("\n")
+    .map((line) => line.trim());
+  return { ending, lastLine: lines.findLast((line) => line !== "")?.slice(0, mostQuoted) ?? "" };
+}
 
 /** Why a command has failed, or null. */
 function reasonOf({ code, signal, late }: Ending, timeout: number): string | null {
@@ -157,24 +173,16 @@ function givenTo(environment: Surroundings["environment"]): Readonly<Record<stri
   ]);
 }
 
-/** Passes output on, and keeps its last line. */
-function noting(stream: TextStream, inLines: boolean, last: { line: string }) {
+/** Passes output on, and keeps its end. */
+function noting(stream: TextStream, inLines: boolean, end: { text: string }) {
   const shorten = inShortLines();
   return async (bytes: Buffer): Promise<void> => {
-    const lines = bytes
-      .toString("utf8")
-      .split("\n")
-      .filter((line) => line.trim() !== "");
-    last.line = lines.at(-1) ?? last.line;
+    end.text = `${end.text}${bytes.toString("utf8")}`.slice(-mostKept);
     await stream.writeBytes(inLines ? shorten(bytes) : bytes);
   };
 }
 
-async function untilReached(
-  url: string,
-  release: string,
-  { progress, signal }: { readonly progress: (text: string) => void; readonly signal: AbortSignal },
-): Promise<void> {
+async function untilReached(url: string, release: string, { progress, signal }: Watch): Promise<void> {
   let seen = "no answer";
   await waitFor({
     what: `release ${release} to answer through its gateway`,

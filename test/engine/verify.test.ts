@@ -184,6 +184,27 @@ describe("a script that a release has to pass", () => {
     });
   });
 
+  test("ends with an update that is cancelled, which says nothing about the release", async () => {
+    project.writePlugins({ painter: painter("5b") });
+    const holding = join(project.folder, "holding-again");
+    declare({ command: `touch ${holding}; trap '' TERM; sleep 3604 & sleep 3605; sleep 3606` });
+    const run = project.start("up", "--yes", "--skip-preview");
+    await waitFor({ what: "the script to begin", deadline: 120_000, look: () => existsSync(holding) || undefined });
+    run.interrupt();
+    expect((await run.ended).code).not.toBe(0);
+    await waitFor({
+      what: "the script to end",
+      deadline: 60_000,
+      look: () => leftOf("sleep 360").length === 0 || undefined,
+      seen: () => project.processes().join("\n"),
+    });
+    expect((await project.service()).releases.at(-1)?.events.at(-1)?.event).toBe("proven");
+    declare({ command: script("5b") });
+    await project.mustUp();
+    serving = (await project.outputs()).release ?? "";
+    await stillServes("5b");
+  });
+
   test("gets secrets that neither the state nor a command line shows", async () => {
     project.writePlugins({ painter: painter("6") });
     project.writeProgram(`

@@ -12,6 +12,8 @@ const repository = resolve(__dirname, "../..");
 /** A run that is under way. */
 export interface StartedRun {
   readonly ended: Promise<Run>;
+  /** Ctrl-C, for the engine alone. */
+  interrupt(): void;
   /** Ends the engine with SIGKILL, and nothing that it started. */
   kill(): Promise<void>;
   /** Ends the engine and all that it started with SIGKILL, its providers too. */
@@ -180,6 +182,7 @@ export class PulumiProject implements AsyncDisposable {
     const exited = new Promise<void>((done) => child.once("exit", () => done()));
     return {
       ended,
+      interrupt: () => void child.kill("SIGINT"),
       kill: async () => {
         child.kill("SIGKILL");
         await exited;

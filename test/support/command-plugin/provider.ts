@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { type Difference, differences } from "../plugin-base/differences";
+import { differences } from "../plugin-base/differences";
 import type { Engine } from "../plugin-base/engine";
 import { hasUnknown, plainObject, secret } from "../plugin-base/properties";
 import type { ResourceDifference, Saved, StandIn, UpdateOptions } from "../plugin-base/stand-in";
@@ -31,13 +31,11 @@ export class CommandProvider implements StandIn {
     return { addPreviousOutputInEnv: true, ...news };
   }
 
-  /** With an `update`, changed triggers update; without, they replace. */
+  /** Changed triggers replace: the SDK asks for it as well (`replaceOnChanges`), whatever the plugin says. */
   async diff(_urn: string, olds: Values, news: Values): Promise<ResourceDifference> {
     const old = plainObject(olds);
     for (const name of outputs) delete old[name];
-    const wanted = plainObject(news);
-    const replacing = wanted.update === undefined ? ["triggers[*]"] : [];
-    const details = new Map<string, Difference>(differences(old, wanted, { replacing }));
+    const details = differences(old, plainObject(news), { replacing: ["triggers[*]"] });
     const replaces = [...details].filter(([, { replaces }]) => replaces).map(([path]) => path);
     return { details, replaces, deleteBeforeReplace: false };
   }
