@@ -85,6 +85,7 @@ describe("a service with a script that its releases have to pass declares", () =
       type: "command:local:Command",
       name: "here",
       dependsOn: ["Gateway here", "HealthGate here", "Release here"],
+      propertyDependencies: { create: ["Release here"], triggers: ["Release here"] },
       provider: "",
     });
     expect(inputs).toEqual({

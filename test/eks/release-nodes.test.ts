@@ -177,6 +177,15 @@ describe("a gate over nodes of the release's own", () => {
     expect([group.size.desiredSize, other.size.desiredSize]).toEqual([0, 1]);
   });
 
+  test("warns where it may not end those that are no longer needed", async () => {
+    const { id } = await makeRelease(perRelease);
+    fake.addGroup("prod", `studio-${id}`, { maxSize: 2, desiredSize: 2 });
+    fake.faults.push({ action: "DescribeAutoScalingGroups", status: 403, code: "AccessDenied", message: "not you" });
+    const uid = await deploy(id, "a-node");
+    await clusterHealthGate.update(id, gate(id, uid), gate(id, uid, { timeout: "20s" }), context);
+    expect(warned).toEqual([`nodes that ${id} no longer needs stay: AccessDenied: not you`]);
+  });
+
   test("says what stays when they cannot be given back", async () => {
     const { id } = await makeRelease(perRelease);
     fake.addGroup("prod", `studio-${id}`, { maxSize: 1, desiredSize: 1 });

@@ -57,8 +57,12 @@ beforeAll(async () => {
   const internetFacing = { scheme: "internet-facing", tls, allowPublicWithoutAuthentication: true } as const;
   const idle = { pod: { gpus: 0 } };
   const oidc = {
-    ...{ type: "oidc", issuer: "https://a", authorizationEndpoint: "https://a/b", tokenEndpoint: "https://a/c" },
-    ...{ userInfoEndpoint: "https://a/d", secret: "oidc" },
+    type: "oidc",
+    issuer: "https://a",
+    authorizationEndpoint: "https://a/b",
+    tokenEndpoint: "https://a/c",
+    userInfoEndpoint: "https://a/d",
+    secret: "oidc",
   } as const;
   service("internal", { ...idle, gateway: { entrance: albIngress({ host: "b.example", tls }) } });
   service("risky", { ...idle, gateway: { entrance: albIngress({ host: "c.example", ...internetFacing }) } });
