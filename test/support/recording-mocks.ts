@@ -82,7 +82,8 @@ export function recordDeclarations(
     const parent = request.getParent();
     const propertyDependencies: Record<string, readonly string[]> = {};
     request.getPropertydependenciesMap().forEach((urns, property) => {
-      propertyDependencies[property] = urns.getUrnsList().map(label);
+      const sources = urns.getUrnsList().map(label);
+      if (sources.length > 0) propertyDependencies[property] = sources;
     });
     declared.push({
       type: request.getType(),
