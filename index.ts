@@ -3,6 +3,7 @@ export type { EksCluster } from "./components/aws/cluster";
 export type { DevicePluginArgs } from "./components/aws/device-plugin";
 export { GpuNodeGroup, type GpuNodeGroupArgs, type NodeRangeArgs } from "./components/aws/gpu-node-group";
 export type { GpuAmiType, NodeDiskArgs, NodeMachineArgs, TaintArgs } from "./components/aws/node-machine-args";
+export { type RequireAwsArgs, requireAws } from "./components/aws/require-aws";
 export {
   type Irsa,
   type IrsaArgs,

@@ -6,8 +6,8 @@ import { isKubeconfigContent } from "../runtime/kubernetes/kubeconfig-content";
 import { packageRoot } from "../runtime/package-root";
 import type { Duration } from "../runtime/units";
 import type { Platform } from "./platforms";
+import { sealed } from "./platforms/kubernetes/place";
 import { programPackage } from "./program-package";
-import { sdk } from "./sdk";
 
 /**
  * A script of one's own that a release has to pass, once it is proven and before it gets traffic. Changing any of it changes nothing that
@@ -94,19 +94,23 @@ function placeOptions(platform: Platform): readonly string[] {
   return [
     ...["--namespace", namespace],
     ...(context === undefined ? [] : ["--context", context]),
-    ...(kubeconfig === undefined || isKubeconfigContent(kubeconfig) ? [] : ["--kubeconfig", kubeconfig]),
+    ...(isPlainPath(kubeconfig) ? ["--kubeconfig", kubeconfig] : []),
   ];
 }
 
 function environmentOf(platform: Platform, { environmentVariables = {} }: VerifyArgs): pulumi.Inputs {
   const kubeconfig = platform.kind === "kubernetes" ? platform.kubeconfig : undefined;
-  const isContent = kubeconfig !== undefined && isKubeconfigContent(kubeconfig);
   return {
     ...Object.fromEntries(
       Object.entries(environmentVariables).map(([name, value]) => [`${setVariablePrefix}${name}`, value]),
     ),
-    ...(isContent ? { [kubeconfigVariable]: sdk.secret(kubeconfig) } : {}),
+    // Content is a secret, and of an output nobody knows yet which it is.
+    ...(kubeconfig === undefined || isPlainPath(kubeconfig) ? {} : { [kubeconfigVariable]: sealed(kubeconfig) }),
   };
+}
+
+function isPlainPath(kubeconfig: pulumi.Input<string> | undefined): kubeconfig is string {
+  return typeof kubeconfig === "string" && !isKubeconfigContent(kubeconfig);
 }
 
 /** As one word of a POSIX shell. */

@@ -144,17 +144,17 @@ export function folderProblems(path: string, folder: string): readonly Problem[]
 /** Other declarations of the same kind and name on the same platform. */
 function duplicateProblems(
   { kind, name }: Declaration,
-  place: string,
+  place: { readonly id: string; readonly shown: string },
   { declarations }: Surroundings,
 ): readonly Problem[] {
   const alike = declarations.filter(
-    (other) => other.kind === kind && other.name === name && placeOf(other)?.id === place,
+    (other) => other.kind === kind && other.name === name && placeOf(other)?.id === place.id,
   );
   if (alike.length < 2) return [];
   return [
     {
       path: "name",
-      reason: `${alike.length} components ${kind} ${JSON.stringify(name)} share the platform ${place}: names on one platform differ`,
+      reason: `${alike.length} components ${kind} ${JSON.stringify(name)} share the platform ${place.shown}: names on one platform differ`,
     },
   ];
 }
@@ -178,7 +178,7 @@ export async function lookAtPlatform<Recorded extends { readonly name: string }>
     return { record: undefined, cluster: null, problems };
   }
   const { platform, id } = place;
-  const duplicates = duplicateProblems(declaration, id, surroundings);
+  const duplicates = duplicateProblems(declaration, place, surroundings);
   if (platform.kind === "kubernetes") {
     const own = (declaration.arguments as { readonly pod?: unknown }).pod ?? {};
     const { secrets } = surroundings;
@@ -219,13 +219,19 @@ export function madeAccounts(declaration: Declaration, { declarations }: Surroun
 }
 
 /** A declaration's platform and what tells it from others: its folder, or its cluster and namespace. Null when it is wrong itself. */
-function placeOf({
-  arguments: given,
-}: Declaration): { readonly platform: z.output<typeof placeSchema>; readonly id: string } | null {
+function placeOf({ arguments: given }: Declaration): {
+  readonly platform: z.output<typeof placeSchema>;
+  readonly id: string;
+  readonly shown: string;
+} | null {
   const parsed = z.object({ platform: placeSchema }).safeParse(given);
   if (!parsed.success) return null;
   const { platform } = parsed.data;
-  if (platform.kind === "local") return { platform, id: resolve(platform.directory) };
+  if (platform.kind === "local") {
+    const folder = resolve(platform.directory);
+    return { platform, id: folder, shown: folder };
+  }
   const { kubeconfig = "default kubeconfig", context = "current context", namespace } = platform;
-  return { platform, id: `${isUnknown(kubeconfig) ? "given kubeconfig" : kubeconfig} (${context})/${namespace}` };
+  const at = (cluster: string) => `${cluster} (${context})/${namespace}`;
+  return { platform, id: at(kubeconfig), shown: at(isUnknown(kubeconfig) ? "given kubeconfig" : kubeconfig) };
 }

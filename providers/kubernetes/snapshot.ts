@@ -31,6 +31,7 @@ import {
   tellChanges,
   withSummary,
 } from "../snapshot-content";
+import { isUnknown } from "../unknown";
 import { clusterOf, clusterShape } from "./cluster";
 
 /** Where the environment is mounted, in the workstation's pod as in the Job's. */
@@ -69,6 +70,10 @@ export const clusterSnapshot: ResourceDefinition<Inputs, Outputs> = {
   ignore: ["owner", "publish", "workstation", "pod", "packing", ...shownInputs],
   check: async (inputs, olds, context): Promise<Checked<Inputs>> => {
     const before = olds === null ? null : summaryIn(olds);
+    if (isUnknown(inputs.kubeconfig)) {
+      context.info("its cluster is not known yet: what is packed is known once it is");
+      return { inputs: before === null ? inputs : withSummary(inputs, before), problems: [] };
+    }
     const found = await look(inputs, context);
     if (found.kind === "known") {
       const { summary, remarks } = found.fingerprint;

@@ -4,7 +4,7 @@ export const tryingCommand = "with-candidate";
 // Environment variables by which a component hands over what must not stand on a command line, since others on the machine see that. The
 // command that is run gets neither of them.
 
-/** Content of a kubeconfig, in place of `--kubeconfig`. */
+/** Content of a kubeconfig, or its path, in place of `--kubeconfig`. */
 export const kubeconfigVariable = "PULUMI_COMFYUI_KUBECONFIG";
 
 /** Before the name of a variable that the command gets: so that none, PATH say, changes what runs the command. */

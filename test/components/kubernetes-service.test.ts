@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import type { V1PodSpec } from "@kubernetes/client-node";
 import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, expect, test, vi } from "vitest";
+import { type KubernetesPlatform, publicPlatform } from "../../components/platforms";
 import {
   type Autoscaler,
   externalMetric,
@@ -13,6 +14,7 @@ import {
   type OnlineServiceArgs,
   range,
 } from "../../index";
+import { isUnknown } from "../../providers/unknown";
 import type { PodSettings } from "../../runtime/deployment";
 import { waitFor } from "../../runtime/waiting";
 import { type Declared, recordDeclarations, secret, valueIn } from "../support/recording-mocks";
@@ -701,7 +703,7 @@ describe("a service of which everything is declared", () => {
         arguments: {
           platform: {
             kind: "kubernetes",
-            kubeconfig: "\u0000known-later",
+            kubeconfig: expect.stringMatching(/^\0known-later:\d+$/),
             context: "prod",
             namespace: "team",
             pod: { agentImage: "registry/agent:1" },
@@ -1093,6 +1095,45 @@ describe("a kubeconfig's path", () => {
     expect(recording.find("kubernetes", "path-cluster").inputs.kubeconfig).toBe(resolve("cluster.yaml"));
     const { declarations } = recording.find("ClusterServiceClaim", "path").inputs;
     expect(own(declarations, "path")).toMatchObject([{ arguments: { platform: { kubeconfig: "cluster.yaml" } } }]);
+  });
+});
+
+describe("a kubeconfig that is an output", () => {
+  const content = "apiVersion: v1\nusers: [{ name: a, user: { token: s3cr3t-t0k3n } }]\n";
+  const on = (kubeconfig: pulumi.Input<string>, name: string) =>
+    declare(plainPod, name, {
+      platform: kubernetes({ kubeconfig, namespace: "team", pod: { image: "registry/comfyui:1" } }),
+    });
+  const types = ["ServiceClaim", "Release", "HealthGate", "TrafficSwitch"].map((type) => `Cluster${type}`);
+
+  test("is the same secret to every resource when it turns out to be content", async () => {
+    const { recording } = await on(pulumi.output(content), "output");
+    for (const type of types) {
+      expect(recording.find(type, "output").inputs.kubeconfig).toEqual(secret(content));
+    }
+    expect(recording.find("kubernetes", "output-cluster").inputs.kubeconfig).toEqual(secret(content));
+    const { declarations } = recording.find("ClusterServiceClaim", "output").inputs;
+    expect(JSON.stringify(declarations)).not.toContain("s3cr3t-t0k3n");
+  });
+
+  test("stays a path when it turns out to be one, absolute for the provider", async () => {
+    const { recording } = await on(pulumi.output("cluster.yaml"), "output-path");
+    for (const type of types) {
+      expect(recording.find(type, "output-path").inputs.kubeconfig).toBe("cluster.yaml");
+    }
+    expect(recording.find("kubernetes", "output-path-cluster").inputs.kubeconfig).toBe(resolve("cluster.yaml"));
+  });
+
+  test("is only told from others in what every check looks at, promises and content as well", async () => {
+    const output = pulumi.output("cluster.yaml");
+    const kubeconfigs = [output, pulumi.output("other.yaml"), output, content, Promise.resolve("third.yaml"), content];
+    const platforms = kubeconfigs.map(
+      (kubeconfig) => (publicPlatform(kubernetes({ kubeconfig, namespace: "team" })) as KubernetesPlatform).kubeconfig,
+    );
+    expect(platforms[2]).toBe(platforms[0]);
+    expect(platforms[5]).toBe(platforms[3]);
+    expect(new Set(platforms).size).toBe(4);
+    for (const shown of platforms) expect(isUnknown(shown)).toBe(true);
   });
 });
 

@@ -69,6 +69,10 @@ describe("a service with a script that its releases have to pass declares", () =
       platform: kubernetes({ kubeconfig, namespace: "studio", pod: { image: "a:1" } }),
       verify: { command: "pytest" },
     });
+    await declared("output", {
+      platform: kubernetes({ kubeconfig: pulumi.output("kube/config"), namespace: "studio", pod: { image: "a:1" } }),
+      verify: { command: "pytest" },
+    });
     await declared("none", {});
   });
 
@@ -81,6 +85,7 @@ describe("a service with a script that its releases have to pass declares", () =
       type: "command:local:Command",
       name: "here",
       dependsOn: ["Gateway here", "HealthGate here", "Release here"],
+      propertyDependencies: { create: ["Release here"], triggers: ["Release here"] },
       provider: "",
     });
     expect(inputs).toEqual({
@@ -117,6 +122,12 @@ describe("a service with a script that its releases have to pass declares", () =
       triggers: ["ClusterRelease-content-id"],
       addPreviousOutputInEnv: false,
     });
+  });
+
+  test("with a kubeconfig that is an output, whichever it turns out to be, and not on the command line", () => {
+    const { create, environment } = recording.find("Command", "output").inputs;
+    expect(create).toMatch(/ --namespace studio -- sh -c pytest$/);
+    expect(environment).toEqual({ PULUMI_COMFYUI_KUBECONFIG: "kube/config" });
   });
 
   test("for which the switch waits; without a script there is none", () => {

@@ -52,6 +52,7 @@ describe("the packed tarball", () => {
     const files = execFileSync("tar", ["-tzf", tarball], { encoding: "utf8" }).split("\n");
     for (const needed of [
       ...["package/dist/index.js", "package/dist/index.d.ts", "package/dist/providers/index.js"],
+      ...["package/dist/policy/index.js", "package/dist/policy/index.d.ts"],
       ...[
         "package/dist/bundles/gateway.js",
         "package/dist/bundles/agent.js",
@@ -64,7 +65,9 @@ describe("the packed tarball", () => {
       expect(files).toContain(needed);
     }
     expect(
-      files.filter((file) => /^package\/(?:test|examples|scripts|bench|runtime|components|providers)\//.test(file)),
+      files.filter((file) =>
+        /^package\/(?:test|examples|scripts|bench|runtime|components|providers|policy)\//.test(file),
+      ),
     ).toEqual([]);
   });
 

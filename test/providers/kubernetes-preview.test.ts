@@ -3,9 +3,11 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { V1Node } from "@kubernetes/client-node";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import type { Context } from "../../providers/context";
 import { type Declaration, declarationProblems } from "../../providers/declarations";
+import { clusterSnapshot } from "../../providers/kubernetes/snapshot";
 import { programProblems } from "../../providers/program";
-import { knownLater } from "../../providers/unknown";
+import { engineMarker, hiddenAs, knownLater } from "../../providers/unknown";
 import { type Cluster, connectCluster, ServiceRecords } from "../../runtime/kubernetes";
 import { waitFor } from "../../runtime/waiting";
 import { ApiLink, ApiServer } from "../support/api-server";
@@ -231,6 +233,37 @@ describe("a kubeconfig that is given as content", () => {
   test("is nothing that another service's check could look through", async () => {
     expect(await problemsOf(declared({ kubeconfig: knownLater }, { pod: { models: { claim: "none" } } }))).toEqual({});
   });
+
+  test("is that of another cluster where it is another one: names on one platform differ", async () => {
+    const [here, there] = [declared({ kubeconfig: hiddenAs(0) }), declared({ kubeconfig: hiddenAs(1) })];
+    expect(await problemsOf(here, there)).toEqual({});
+    expect(await problemsOf(here, there, here)).toEqual({
+      name: `2 components OnlineService "studio" share the platform given kubeconfig (current context)/${namespace}: names on one platform differ`,
+    });
+  });
+});
+
+test("a kubeconfig that is not known yet leaves nothing to ask, whatever is wrong besides is told", async () => {
+  vi.stubEnv("KUBECONFIG", join(folder.path, "not to be looked for"));
+  const problems = await programProblems({ kubeconfig: engineMarker, namespace, service: "studio", owner }, [
+    declared({ kubeconfig: hiddenAs(0), pod: {} }),
+  ]);
+  expect(problems).toEqual([{ path: 'OnlineService "studio" pod.image', reason: expect.any(String) }]);
+});
+
+test("a snapshot of a claim in such a cluster is as it was, and a first one is known later", async () => {
+  const inputs = clusterSnapshot.schema.partial().parse({ kubeconfig: engineMarker, namespace, claim: "environment" });
+  const summary = { contentId: "a".repeat(64), plugins: { painter: "1" }, distributions: {}, python: "3.12" };
+  const told: string[] = [];
+  const context = { info: (message: string) => told.push(message) } as unknown as Context;
+  const check = (olds: object | null) =>
+    clusterSnapshot.check?.(inputs as Parameters<typeof clusterSnapshot.create>[0], olds as never, context);
+  expect(await check({ ...inputs, ...summary })).toEqual({
+    inputs: expect.objectContaining({ ...summary, kubeconfig: engineMarker }),
+    problems: [],
+  });
+  expect(await check(null)).toEqual({ inputs, problems: [] });
+  expect(told).toEqual(Array(2).fill("its cluster is not known yet: what is packed is known once it is"));
 });
 
 describe("what pods need and the namespace has not, is refused", () => {

@@ -176,6 +176,8 @@ export class ApiServer {
 export class ApiLink {
   private readonly sockets = new Set<Socket>();
   private mode: "open" | "cut" | "silent" = "open";
+  /** Connections that were tried while it was cut, since it last was. */
+  refused = 0;
 
   private constructor(private readonly server: Server) {}
 
@@ -201,6 +203,7 @@ export class ApiLink {
   /** Every connection breaks, and new ones too. */
   cut(): void {
     this.mode = "cut";
+    this.refused = 0;
     for (const socket of this.sockets) socket.destroy();
   }
 
@@ -221,6 +224,7 @@ export class ApiLink {
 
   private join(client: Socket, port: number): void {
     if (this.mode === "cut") {
+      this.refused += 1;
       client.destroy();
       return;
     }

@@ -10,6 +10,8 @@ export interface Declared {
   /** Short type and name, for example `Release studio`; null when it is the stack. */
   readonly parent: string | null;
   readonly dependsOn: readonly string[];
+  /** By property, the labels of the resources that its value comes from. */
+  readonly propertyDependencies: Readonly<Record<string, readonly string[]>>;
   readonly aliases: number;
   readonly ignoreChanges: readonly string[];
   readonly provider: string;
@@ -26,6 +28,9 @@ interface Registration {
   hasProtect(): boolean;
   getProtect(): boolean;
   getDependenciesList(): readonly string[];
+  getPropertydependenciesMap(): {
+    forEach(each: (urns: { getUrnsList(): readonly string[] }, property: string) => void): void;
+  };
   getAliasesList(): readonly unknown[];
   getIgnorechangesList(): readonly string[];
   getObject(): { toJavaScript(): Record<string, unknown> } | undefined;
@@ -59,6 +64,7 @@ export const secret = (value: unknown) => ({
 export function recordDeclarations(
   outputs: Readonly<Record<string, Record<string, unknown>>> = {},
   answers: Readonly<Record<string, Record<string, unknown>>> = {},
+  stack = "stack",
 ) {
   const declared: Declared[] = [];
   const mocks: pulumi.runtime.Mocks = {
@@ -68,18 +74,24 @@ export function recordDeclarations(
     }),
     call: ({ token, inputs }) => ({ ...inputs, ...answers[shortType(token)] }),
   };
-  pulumi.runtime.setMocks(mocks, "project", "stack", false, "organization");
+  pulumi.runtime.setMocks(mocks, "project", stack, false, "organization");
   const monitor = getMonitor() as unknown as Monitor;
   const register = monitor.registerResource.bind(monitor);
   monitor.registerResource = (request, done) => {
     const { __provider: _, ...inputs } = request.getObject()?.toJavaScript() ?? {};
     const parent = request.getParent();
+    const propertyDependencies: Record<string, readonly string[]> = {};
+    request.getPropertydependenciesMap().forEach((urns, property) => {
+      const sources = urns.getUrnsList().map(label);
+      if (sources.length > 0) propertyDependencies[property] = sources;
+    });
     declared.push({
       type: request.getType(),
       name: request.getName(),
       inputs,
       parent: parent === "" || parent.includes("pulumi:pulumi:Stack") ? null : label(parent),
       dependsOn: request.getDependenciesList().map(label).sort(),
+      propertyDependencies,
       aliases: request.getAliasesList().length,
       ignoreChanges: request.getIgnorechangesList(),
       provider: request.getProvider(),

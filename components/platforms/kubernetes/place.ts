@@ -5,10 +5,21 @@ import { sdk } from "../../sdk";
 import type { KubernetesPlatform } from "./platform";
 import { k8s } from "./sdk";
 
-/** What tells this package's own resources where the cluster is. Content of a kubeconfig is a secret. */
+/** Content of a kubeconfig is a secret. An output tells which it is when it is known. */
+export function sealed(
+  kubeconfig: pulumi.Input<string>,
+  path: (written: string) => string = (written) => written,
+): pulumi.Input<string> {
+  const seal = (known: string) => (isKubeconfigContent(known) ? sdk.secret(known) : path(known));
+  return typeof kubeconfig === "string"
+    ? seal(kubeconfig)
+    : sdk.output(kubeconfig).apply((known) => sdk.output(seal(known)));
+}
+
+/** What tells this package's own resources where the cluster is. */
 export function clusterInputs({ kubeconfig, context, namespace }: KubernetesPlatform): pulumi.Inputs {
   return {
-    kubeconfig: kubeconfig !== undefined && isKubeconfigContent(kubeconfig) ? sdk.secret(kubeconfig) : kubeconfig,
+    kubeconfig: kubeconfig === undefined ? undefined : sealed(kubeconfig),
     context,
     namespace,
   };
@@ -23,9 +34,7 @@ export function nativeProvider(name: string, platform: KubernetesPlatform, opts:
   return new (k8s().Provider)(
     name,
     {
-      ...(kubeconfig === undefined
-        ? {}
-        : { kubeconfig: isKubeconfigContent(kubeconfig) ? sdk.secret(kubeconfig) : resolve(kubeconfig) }),
+      ...(kubeconfig === undefined ? {} : { kubeconfig: sealed(kubeconfig, resolve) }),
       ...(context === undefined ? {} : { context }),
       namespace,
       enableServerSideApply: true,
