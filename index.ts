@@ -1,3 +1,7 @@
+export type { EksCluster } from "./components/aws/cluster";
+export type { DevicePluginArgs } from "./components/aws/device-plugin";
+export { GpuNodeGroup, type GpuNodeGroupArgs, type NodeRangeArgs } from "./components/aws/gpu-node-group";
+export type { GpuAmiType, NodeDiskArgs, NodeMachineArgs, TaintArgs } from "./components/aws/node-machine-args";
 export { ComfyUIProject, type ComfyUIProjectArgs } from "./components/comfyui-project";
 export { DevWorkstation } from "./components/dev-workstation";
 export type { DevWorkstationArgs } from "./components/dev-workstation-args";

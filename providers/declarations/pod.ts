@@ -38,13 +38,13 @@ const storageSchema = quantitySchema.refine((text) => !(bytesOf(text) < bytesOf(
     `${JSON.stringify(input)} is less than ${leastStorage}, which has room for no environment: give a unit, as in "50Gi"`,
 });
 
-const labelValue = z.string().regex(/^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/, {
+export const labelValue = z.string().regex(/^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/, {
   error: ({ input }) => `${JSON.stringify(input)} is no value of a label: up to 63 letters, digits, ".", "_" and "-"`,
 });
 
 /** A prefix that is a DNS name, a slash, and a name. */
 const qualifiedName = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
-const labelKey = z.string().regex(qualifiedName, {
+export const labelKey = z.string().regex(qualifiedName, {
   error: ({ input }) =>
     `${JSON.stringify(input)} is no key of a label: up to 63 letters, digits, ".", "_" and "-", after a DNS name and a slash or alone`,
 });

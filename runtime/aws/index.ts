@@ -1,1 +1,8 @@
-export { type Architecture, gpuFamilies, type InstanceType, instanceType } from "./instance-types";
+export {
+  type Architecture,
+  gpuInstanceTypes,
+  type InstanceType,
+  instanceType,
+  unknownInstanceType,
+} from "./instance-types";
+export { type Purchase, type VcpuQuota, vcpuQuota } from "./quotas";

@@ -49,7 +49,7 @@ export const secret = (value: unknown) => ({
   value,
 });
 
-/** Records what a program declares from now on. The outputs are those that a resource of the type then has. */
+/** Records what a program declares from now on. The outputs are those that a resource or function of the type then has. */
 export function recordDeclarations(outputs: Readonly<Record<string, Record<string, unknown>>> = {}) {
   const declared: Declared[] = [];
   const mocks: pulumi.runtime.Mocks = {
@@ -57,7 +57,7 @@ export function recordDeclarations(outputs: Readonly<Record<string, Record<strin
       id: `${shortType(type)}-${name}-id`,
       state: { ...inputs, ...outputs[shortType(type)] },
     }),
-    call: ({ inputs }) => inputs,
+    call: ({ token, inputs }) => ({ ...inputs, ...outputs[shortType(token)] }),
   };
   pulumi.runtime.setMocks(mocks, "project", "stack", false, "organization");
   const monitor = getMonitor() as unknown as Monitor;
