@@ -3,7 +3,7 @@ import { knownLater } from "../providers/unknown";
 import type { Duration } from "../runtime/units";
 import type { NodeMachineArgs } from "./aws/node-machine-args";
 
-/** A managed node group that is there: a `GpuNodeGroup`, an `aws.eks.NodeGroup`, or its name alone. */
+/** A managed node group: a `GpuNodeGroup`, an `aws.eks.NodeGroup`, or its name alone. */
 export type NodeGroupReference =
   | { readonly name: pulumi.Input<string> }
   | { readonly nodeGroupName: pulumi.Input<string> };
@@ -95,12 +95,18 @@ export function nodeGroupNameOf(group: NodeGroupReference): pulumi.Input<string>
   return "nodeGroupName" in group ? group.nodeGroupName : group.name;
 }
 
+/** What a `GpuNodeGroup` tells of its nodes. */
+function knownOf(group: NodeGroupReference & { readonly gpusPerNode?: number; readonly taints?: unknown }): object {
+  const { gpusPerNode, taints } = group;
+  return gpusPerNode === undefined ? {} : { gpusPerNode, taints };
+}
+
 /** What of a placement is plain, for the check of all that is declared: resources stand for themselves elsewhere. */
 export function publicPlacement(given: Placement | NodeGroupReference): object {
   const placement = placementOf(given);
   switch (placement.kind) {
     case "shared":
-      return { kind: "shared", nodeGroup: nodeGroupNameOf(placement.nodeGroup) };
+      return { kind: "shared", nodeGroup: nodeGroupNameOf(placement.nodeGroup), ...knownOf(placement.nodeGroup) };
     case "perRelease": {
       const { cluster, ...args } = placement;
       return { ...args, cluster: typeof cluster === "string" ? cluster : knownLater };

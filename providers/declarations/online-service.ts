@@ -20,7 +20,7 @@ import {
   sameOwner,
 } from "./common";
 import { ownerProblems } from "./kubernetes";
-import { placementSchema } from "./placement";
+import { nodePoolProblems, placementProblems, placementSchema } from "./placement";
 import { objectNameSchema, podSchema } from "./pod";
 import { autoscalerProblems, scalingSchema } from "./scaling";
 import { type StoreAccess, storeAccessSchema, storeSettings } from "./store";
@@ -133,7 +133,10 @@ export async function lookAtOnlineService(
   if (cluster !== null) {
     problems.push(...(await ownerProblems(cluster, declaration.name, surroundings.owner, given.takeover === true)));
     problems.push(...(await autoscalerProblems(cluster, given.scaling)));
+    problems.push(...(await nodePoolProblems(cluster, given.placement)));
   }
+  if (!here)
+    problems.push(...placementProblems(given.placement, { ...Object(given.platform).pod, ...Object(given.pod) }));
   problems.push(...platformArgumentProblems(given, here));
   if (record && !sameOwner(record.claim.owner, surroundings.owner) && given.takeover !== true) {
     const { owner, since } = record.claim;

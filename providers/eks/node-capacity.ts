@@ -7,15 +7,18 @@ import {
   nodeGroupOf,
   nodeGroupState,
   nodesText,
+  rotationCost,
   scaleUp,
   trim,
 } from "../../runtime/eks";
 import type { ServiceRecords } from "../../runtime/kubernetes";
+import type { Problem } from "../../runtime/problems";
 import { durationSchema } from "../../runtime/units";
 import type { Context } from "../context";
 import { countSchema } from "../declarations/scaling";
 import { clusterServiceShape, placeInputs, recordsOf } from "../kubernetes/cluster";
 import { changed, type ResourceDefinition, unchanged } from "../resource";
+import { isUnknown } from "../unknown";
 import { machineSchema, nodesFor } from "./machine";
 
 const schema = z.object({
@@ -50,6 +53,10 @@ export const nodeCapacity: ResourceDefinition<Inputs, Outputs> = {
   schema,
   replaceOn: [...placeInputs, "release"],
   ignore: ["timeout"],
+  check: async (inputs, olds, context) => {
+    const problems = await costProblems(inputs, olds, context);
+    return { inputs, problems };
+  },
   live: async (_id, state) => {
     const found = await nodeGroupState(await nodeGroupOf(state.nodeGroup));
     // One that is gone is the node group's own resource to see, when it is refreshed.
@@ -64,6 +71,25 @@ export const nodeCapacity: ResourceDefinition<Inputs, Outputs> = {
   read: async (_id, { nodes, nodeGroup }) =>
     (await nodeGroupState(await nodeGroupOf(nodeGroup))) === null ? null : { nodes },
 };
+
+/** Says at preview what new nodes cost, and what of the account stands in their way. Says nothing where no node comes. */
+async function costProblems(inputs: Inputs, olds: Inputs | null, { info }: Context): Promise<readonly Problem[]> {
+  const { release, machine, nodeGroup, count, least, most } = inputs;
+  if (!isUnknown(release) || isUnknown(machine)) return [];
+  const { region, profile } = nodeGroup;
+  const { text, problem, notes } = await rotationCost({
+    ...(isUnknown(region) ? {} : { region }),
+    ...(isUnknown(profile) ? {} : { profile }),
+    instanceTypes: machine.instanceTypes,
+    capacity: machine.capacity,
+    // How many an autoscaler wants is known when the release is.
+    coming: nodesFor(isUnknown(count) ? most : count, inputs),
+    certain: nodesFor(isUnknown(count) ? least : count, inputs),
+    standing: olds === null || isUnknown(olds.count) ? 0 : nodesFor(olds.count, olds),
+  });
+  info([isUnknown(count) ? `at most ${text}` : text, ...notes].join("; "));
+  return problem === null ? [] : [{ path: "placement", reason: problem }];
+}
 
 async function provide(inputs: Inputs, context: Context): Promise<Outputs> {
   const { count, most, gpu, timeout } = inputs;

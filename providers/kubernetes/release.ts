@@ -13,11 +13,13 @@ import {
 import {
   ConflictError,
   deploymentOf,
+  lookAtNodePool,
   nodesOfRelease,
   ownedByAnother,
   placedPod,
   provideProgram,
   recordRemoval,
+  releaseLabel,
   type ServiceRecords,
 } from "../../runtime/kubernetes";
 import { modelsFolder, nodeCacheFolder, ports } from "../../runtime/kubernetes/pod-places";
@@ -29,6 +31,7 @@ import { type ScalingDeclaration, scalingSchema } from "../declarations/scaling"
 import { storeAccessSchema, storeSettings } from "../declarations/store";
 import { checkRelease } from "../release-check";
 import { type ResourceDefinition, unchanged } from "../resource";
+import { isUnknown } from "../unknown";
 import { clusterServiceShape, placeInputs, recordsOf } from "./cluster";
 
 const schema = z.object({
@@ -75,7 +78,10 @@ export const clusterRelease: ResourceDefinition<Inputs, Outputs> = {
     "placement",
   ],
   ignore: ["scaling"],
-  check: (inputs) => checkRelease(inputs, { here: false }),
+  check: async (inputs, _olds, { warn }) => {
+    if (!isUnknown(inputs.placement)) await warnOfHiddenNodePool(inputs, warn);
+    return checkRelease(inputs, { here: false });
+  },
   live: async (id, state) => {
     const records = await recordsOf(state);
     const [record, target] = await Promise.all([records.record(), records.target()]);
@@ -142,6 +148,16 @@ export const clusterRelease: ResourceDefinition<Inputs, Outputs> = {
     return { revision: known.revision, settings, instance, programs, grace, startCount };
   },
 };
+
+/** Preview refuses a pool that does not fit; where it may not be looked at, that shows only while pods wait for nodes. */
+async function warnOfHiddenNodePool(inputs: Inputs, warn: (message: string) => void): Promise<void> {
+  const { placement } = inputs;
+  if (placement?.kind !== "karpenter") return;
+  const { cluster } = await recordsOf(inputs);
+  const look = await lookAtNodePool(cluster, placement.nodePool);
+  if (look.kind === "hidden")
+    warn(`${look.reason}: it has to have the requirement { key: ${releaseLabel}, operator: Exists }`);
+}
 
 /** As many as users have now, within the bounds: a release that replaces a scaled one must not begin with fewer. */
 async function startCountOf(records: ServiceRecords, scaling: ScalingDeclaration): Promise<number> {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ownerName, sameOwner } from "../../runtime/deployment";
+import { deleteNodeGroup } from "../../runtime/eks";
 import { programHash, provideProgram, removePrograms, removeReleases } from "../../runtime/kubernetes";
 import type { Context } from "../context";
 import { ownerSchema } from "../declarations/common";
@@ -51,7 +52,7 @@ export const clusterServiceClaim: ResourceDefinition<Inputs, Outputs> = {
       return;
     }
     await context.assertEngine();
-    await removeReleases(records, context);
+    await removeReleases(records, { ...context, removeNodes: deleteNodeGroup });
     await removePrograms(records, null);
     await records.remove();
   },

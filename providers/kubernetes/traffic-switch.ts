@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type Claim, ownerName, sameOwner, withEvent, withRelease } from "../../runtime/deployment";
+import { deleteNodeGroup } from "../../runtime/eks";
 import {
   ConflictError,
   deploymentOf,
@@ -95,7 +96,7 @@ async function move(inputs: Inputs, context: Context): Promise<void> {
   });
   await untilApplied(records, generation, context);
   progress(`traffic goes to ${release}`);
-  await removeReleasesOf(records, (other) => !sameOwner(other, owner), context);
+  await removeReleasesOf(records, (other) => !sameOwner(other, owner), { ...context, removeNodes: deleteNodeGroup });
 }
 
 /** The last look before traffic moves: what was proven may have gone since. A Deployment's status may lag behind its pods. */

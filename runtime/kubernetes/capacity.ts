@@ -32,7 +32,7 @@ export function gpuCapacity(
 export function shortage({ resource, nodes, free }: Capacity, waiting: number, each: number): string | null {
   const needed = waiting * each;
   if (each === 0 || free >= needed) return null;
-  return `${waiting} ${waiting === 1 ? "instance needs" : "instances need"} ${needed} ${resource}, ${free} ${free === 1 ? "is" : "are"} free on the ${nodes} nodes that take them: while a release is replaced, both need their GPUs`;
+  return `${waiting} ${waiting === 1 ? "instance needs" : "instances need"} ${needed} ${resource}, ${free} ${free === 1 ? "is" : "are"} free on the ${nodes} nodes that take them so far: while a release is replaced, both need their GPUs. Where an autoscaler brings nodes, they are waited for`;
 }
 
 function takes(
@@ -47,11 +47,14 @@ function takes(
   return hard.every((taint) => tolerations.some((toleration) => tolerates(toleration, taint)));
 }
 
+export interface Taint {
+  readonly key: string;
+  readonly value?: string;
+  readonly effect: string;
+}
+
 /** https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/ */
-function tolerates(
-  { key, operator = "Equal", value = "", effect }: Toleration,
-  taint: { readonly key: string; readonly value?: string; readonly effect: string },
-): boolean {
+export function tolerates({ key, operator = "Equal", value = "", effect }: Toleration, taint: Taint): boolean {
   if (effect !== undefined && effect !== taint.effect) return false;
   if (key === undefined) return operator === "Exists";
   return key === taint.key && (operator === "Exists" || value === (taint.value ?? ""));

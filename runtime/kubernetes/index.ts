@@ -1,4 +1,5 @@
 export { removeAutoscaler } from "./autoscaler";
+export { type Taint, tolerates } from "./capacity";
 export { type ClaimContent, claimContent, settledClaimContent } from "./claim-content";
 export { claimUse, soleHolder, workstationOf } from "./claim-use";
 export { ConflictError } from "./config-map-value";
@@ -29,6 +30,7 @@ export {
   workstationNames,
 } from "./names";
 export { listNamespace, type NamespaceObjects, NamespaceWatch } from "./namespace-objects";
+export { lookAtNodePool } from "./node-pool";
 export { inUseText, type Packed, packInCluster } from "./packing";
 export type { PackerSettings } from "./packing-job";
 export { type LeftPacking, packingJobs } from "./packing-removal";
@@ -38,7 +40,7 @@ export { forwardTo } from "./port-forward";
 export { programHash, programLabel, provideProgram, removePrograms } from "./program";
 export { UnhealthyError, untilProven } from "./proving";
 export { instanceId, isAvailable } from "./release-pods";
-export { recordRemoval, removeRelease, removeReleases, removeReleasesOf } from "./removal";
+export { type RemovalRequest, recordRemoval, removeRelease, removeReleases, removeReleasesOf } from "./removal";
 export {
   ownedByAnother,
   parseRecord,

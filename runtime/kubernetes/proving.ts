@@ -9,6 +9,7 @@ import { reasonOf, statusOf } from "./failure";
 import { LostPods } from "./lost-pods";
 import { mostNamed, named } from "./naming";
 import { Pacing } from "./pacing";
+import { nodePoolLabel } from "./placement";
 import { disruptionOf, type PodStanding, standingOf, unschedulable } from "./pod-phase";
 import { ReleasePods } from "./release-pods";
 import type { ServiceRecords } from "./service-record";
@@ -178,12 +179,18 @@ async function tellReplaced(seen: readonly Seen[], told: Notices): Promise<void>
 /** Says at once what is missing when there is no node for the new pods: an autoscaler may still bring it. */
 async function tellShortage(
   { cluster }: ServiceRecords,
-  { settings }: ProvingRequest,
+  { settings, progress }: ProvingRequest,
   wanted: readonly Seen[],
   told: Notices,
 ): Promise<void> {
   const waiting = wanted.filter(({ pod }) => unschedulable(pod) !== null);
-  if (waiting.length > 0) await told.once("shortage", () => shortageOf(cluster, settings, waiting));
+  if (waiting.length === 0) return;
+  const pool = settings.nodeSelector[nodePoolLabel];
+  // Pods that wait are how Karpenter comes to know of the nodes that it has to make.
+  if (pool === undefined) return told.once("shortage", () => shortageOf(cluster, settings, waiting));
+  const ids = named(waiting.map(({ id }) => id));
+  const text = `Karpenter has made no node of the NodePool ${pool} for ${ids} so far: ${unschedulable(waiting[0]?.pod ?? {})}`;
+  await told.once("shortage", () => text, progress);
 }
 
 /** What pods lack for which there is no node. */
@@ -216,12 +223,12 @@ class Notices {
     return [...this.#told.values()];
   }
 
-  /** Tells a text unless one was told for the same key. */
-  async once(key: string, text: () => string | Promise<string>): Promise<void> {
+  /** Tells a text unless one was told for the same key; by default as a warning. */
+  async once(key: string, text: () => string | Promise<string>, tell = this.warn): Promise<void> {
     if (this.#told.has(key)) return;
     const told = await text();
     this.#told.set(key, told);
-    this.warn(told);
+    tell(told);
   }
 }
 

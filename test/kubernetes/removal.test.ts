@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { sameOwner } from "../../runtime/deployment";
+import { type ReleaseNodes, sameOwner, withRelease } from "../../runtime/deployment";
 import { drainRelease, removeRelease, removeReleasesOf } from "../../runtime/kubernetes";
 import { ApiServer } from "../support/api-server";
 import { WrittenNamespace } from "../support/cluster-objects";
 import { otherOwner, owner, settings } from "../support/supervisor-platform";
 
+let removed: ReleaseNodes[];
 let server: ApiServer;
 let namespace: WrittenNamespace;
 
@@ -13,6 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 beforeEach(async () => {
+  removed = [];
   namespace = await WrittenNamespace.create(server, owner);
 });
 
@@ -20,6 +22,7 @@ const context = () => ({
   progress: () => undefined,
   signal: new AbortController().signal,
   assertEngine: async () => undefined,
+  removeNodes: async (nodes: ReleaseNodes) => void removed.push(nodes),
 });
 
 describe("after a takeover", () => {
@@ -63,6 +66,21 @@ describe("a release", () => {
 
     expect(await service.records.target()).toEqual(target);
     expect(await namespace.contents()).toContain(`Deployment studio-${release}`);
+  });
+
+  test("goes with the nodes that are its own, after its pods", async () => {
+    const service = await namespace.service();
+    const release = await service.release(["started"]);
+    const nodes = { cluster: "prod", nodeGroup: `studio-${release}` };
+    await service.records.change((record) => {
+      const [known] = record.releases;
+      return known === undefined ? record : withRelease(record, { ...known, nodes });
+    });
+
+    await removeRelease(service.records, { ...context(), release });
+    await removeReleasesOf(service.records, () => true, context());
+
+    expect(removed).toEqual([nodes]);
   });
 
   test("goes with all its objects, and again when the first removal was killed", async () => {

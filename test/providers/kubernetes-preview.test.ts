@@ -333,6 +333,99 @@ describe("what pods need and the namespace has not, is refused", () => {
   });
 });
 
+describe("a placement", () => {
+  const perRelease = (more: object = {}) => ({
+    placement: { kind: "perRelease", cluster: "prod", instanceTypes: ["g5.xlarge"], ...more },
+  });
+  const shared = (more: object = {}) => ({ placement: { kind: "shared", nodeGroup: "gpus", ...more } });
+
+  test("is not refused when all is well", async () => {
+    expect(await problemsOf(declared({}, perRelease()))).toEqual({});
+    expect(await problemsOf(declared({}, perRelease({ cluster: knownLater, role: knownLater })))).toEqual({});
+    expect(await problemsOf(declared({}, shared()))).toEqual({});
+    expect(await problemsOf(declared({}, { placement: { kind: "anywhere" } }))).toEqual({});
+  });
+
+  test.each([
+    ["of no kind", { placement: { kind: "nodes" } }, "placement.kind", /^is no known placement: use shared/],
+    ["without machines", perRelease({ instanceTypes: [] }), "placement.instanceTypes", /^names no instance type/],
+    ["of unknown machines", perRelease({ instanceTypes: ["z9.huge"] }), "placement.instanceTypes[0]", /z9\.huge/],
+    ["with what no node has", perRelease({ gpu: 1 }), "placement", /gpu/],
+    ["that waits for no time", perRelease({ timeout: "soon" }), "placement.timeout", /^"soon" is not a duration/],
+    [
+      "whose nodes have too few GPUs",
+      { ...perRelease(), pod: { gpus: 4 } },
+      "pod.gpus",
+      /^an instance needs 4 GPUs on one node, and g5\.xlarge has 1$/,
+    ],
+    [
+      "whose group has too few GPUs",
+      { ...shared({ gpusPerNode: 1, taints: [] }), pod: { gpus: 2 } },
+      "pod.gpus",
+      /^an instance needs 2 GPUs on one node, and a node of the group has 1$/,
+    ],
+    [
+      "with a taint that pods do not tolerate",
+      perRelease({ taints: [{ key: "team", value: "a", effect: "NoSchedule" }] }),
+      "pod.tolerations",
+      /^tolerate no team=a:NoSchedule/,
+    ],
+  ])("%s is refused", async (_, more, path, reason) => {
+    expect(await problemsOf(declared({}, more))).toEqual({ [path]: expect.stringMatching(reason) });
+  });
+
+  test("is for a service in a cluster", async () => {
+    const local = { platform: { kind: "local", directory: folder.path }, ...shared() };
+    const declaration = declared();
+    const problems = await problemsOf({ ...declaration, arguments: { ...Object(declaration.arguments), ...local } });
+    expect(problems.placement).toBe("is for a service on kubernetes({ … })");
+  });
+
+  test("by Karpenter needs its NodePool, which makes nodes for one release alone", async () => {
+    const karpenter = { placement: { kind: "karpenter", nodePool: "gpu" } };
+    expect(await problemsOf(declared({}, karpenter))).toEqual({
+      "placement.nodePool": expect.stringMatching(
+        /^Karpenter is not in .*: its API server has no group karpenter\.sh$/,
+      ),
+    });
+    const { ApiextensionsV1Api } = await import("@kubernetes/client-node");
+    const schema = { openAPIV3Schema: { type: "object", x_kubernetes_preserve_unknown_fields: true } };
+    await admin.config.makeApiClient(ApiextensionsV1Api).createCustomResourceDefinition({
+      body: {
+        metadata: { name: "nodepools.karpenter.sh" },
+        spec: {
+          group: "karpenter.sh",
+          scope: "Cluster",
+          names: { plural: "nodepools", kind: "NodePool" },
+          versions: [{ name: "v1", served: true, storage: true, schema }],
+        },
+      },
+    });
+    await waitFor({
+      what: "the API server to serve karpenter.sh",
+      deadline: 30_000,
+      look: async () =>
+        Object.values(await problemsOf(declared({}, karpenter)))
+          .join()
+          .includes('has no NodePool "gpu"') || undefined,
+    });
+    const pool = { group: "karpenter.sh", version: "v1", plural: "nodepools" };
+    const body = (requirements: readonly object[]) => ({
+      ...{ apiVersion: "karpenter.sh/v1", kind: "NodePool", metadata: { name: "gpu" } },
+      spec: { template: { spec: { requirements } } },
+    });
+    const created = await admin.custom.createClusterCustomObject({ ...pool, body: body([]) });
+    expect(await problemsOf(declared({}, karpenter))).toEqual({
+      "placement.nodePool":
+        'the NodePool "gpu" makes no nodes for one release alone: add { key: pulumi-comfyui/release, operator: Exists } to its spec.template.spec.requirements',
+    });
+    const fitting = { ...created, ...body([{ key: "pulumi-comfyui/release", operator: "Exists" }]) };
+    const metadata = (created as { readonly metadata: object }).metadata;
+    await admin.custom.replaceClusterCustomObject({ ...pool, name: "gpu", body: { ...fitting, metadata } });
+    expect(await problemsOf(declared({}, karpenter))).toEqual({});
+  });
+});
+
 describe("an autoscaler", () => {
   const range = (by: object, more: object = {}) => ({ scaling: { kind: "range", min: 1, max: 4, by, ...more } });
   const external = { kind: "externalMetric", name: "queue" };

@@ -1,4 +1,4 @@
-import { isOver, type Owner } from "../../deployment";
+import { isOver, type Owner, type ReleaseNodes } from "../../deployment";
 import { type LabelledObject, objectNames, type ServiceRecord } from "../../kubernetes";
 import type { KnownInClusters } from "./cluster-state";
 import type { Orphan } from "./orphans";
@@ -76,7 +76,8 @@ function orphansOfService(
     return [orphan("service", all, { serves: serving !== null, detail: serviceText(all) })];
   }
   const mine = unknown.filter((object) => isPartOfService(object) && object.service === service);
-  const living = (found.records.get(service)?.releases ?? []).filter((release) => !isOver(release)).map(({ id }) => id);
+  const releases = (found.records.get(service)?.releases ?? []).filter((release) => !isOver(release));
+  const living = releases.map(({ id }) => id);
   const withObjects = mine.flatMap(({ release }) => release ?? []);
   const orphans: ClusterOrphan[] = [];
   for (const release of new Set([...living, ...withObjects])) {
@@ -85,7 +86,9 @@ function orphansOfService(
     if (isKnown && objects.length === 0) continue;
     const runs = !isKnown || objects.some(({ kind }) => kind === "Deployment");
     const serves = runs && release === serving;
-    orphans.push(orphan(isKnown ? "instances" : "release", objects, { release, serves }));
+    const nodes = isKnown ? undefined : releases.find(({ id }) => id === release)?.nodes;
+    const detail = [namesOf(objects), ...(nodes === undefined ? [] : [nodesText(nodes)])].join(", ");
+    orphans.push(orphan(isKnown ? "instances" : "release", objects, { release, serves, detail }));
   }
   const front = mine.filter((object) => object.release === null && object.part !== "service");
   const made = front.filter((object) => !isMadeByGateway(object, service));
@@ -152,6 +155,10 @@ function serviceText(objects: readonly LabelledObject[]): string {
   const releases = new Set(objects.flatMap(({ release }) => release ?? []));
   const parts = [...(objects.some((object) => object.part === "gateway") ? ["its gateway"] : []), ...releases];
   return parts.length === 0 ? "only the claim" : `with ${parts.join(", ")}`;
+}
+
+function nodesText({ cluster, nodeGroup }: ReleaseNodes): string {
+  return `node group ${nodeGroup} of the EKS cluster ${cluster}`;
 }
 
 function namesOf(objects: readonly LabelledObject[]): string {

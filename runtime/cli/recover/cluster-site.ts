@@ -1,4 +1,5 @@
 import { isOver, type Owner } from "../../deployment";
+import { deleteNodeGroup } from "../../eks";
 import {
   type Cluster,
   clusterName,
@@ -10,6 +11,7 @@ import {
   parseRecord,
   parseTarget,
   partLabel,
+  type RemovalRequest,
   removeObjects,
   removeRelease,
   ServiceRecords,
@@ -84,7 +86,8 @@ async function removeClusterOrphan(orphan: ClusterOrphan, cluster: Cluster, watc
   const { kind, service = "", release = "", objects, serves } = orphan;
   const records = new ServiceRecords(cluster, service);
   // There is no engine behind this: it goes on until it is interrupted.
-  const request = { ...watch, release, assertEngine: async () => watch.signal.throwIfAborted() };
+  const assertEngine = async () => watch.signal.throwIfAborted();
+  const request = { ...watch, release, assertEngine, removeNodes: deleteNodeGroup };
   const isClaimed = service !== "" && (await records.record()) !== null;
   switch (kind) {
     case "traffic":
@@ -118,7 +121,7 @@ async function endTraffic(records: ServiceRecords, release?: string): Promise<vo
 async function removeService(
   records: ServiceRecords,
   objects: readonly LabelledObject[],
-  request: Watch & { readonly assertEngine: () => Promise<void> },
+  request: Omit<RemovalRequest, "release">,
 ): Promise<void> {
   const { cluster } = records;
   const record = await records.record();

@@ -49,6 +49,12 @@ export class Pulumi {
     await this.run(["stack", "import", "--force", ...stackOption(stack)], state);
   }
 
+  /** Reads what some of the stack's resources are now, and nothing else of it. */
+  async refresh(stack: string | undefined, urns: readonly string[]): Promise<void> {
+    const targets = urns.flatMap((urn) => ["--target", urn]);
+    await this.run(["refresh", "--yes", "--skip-preview", ...targets, ...stackOption(stack)]);
+  }
+
   /** Takes every lock of the stack away. */
   async cancel(stack: string): Promise<void> {
     await this.run(["cancel", "--yes", "--stack", stack]);

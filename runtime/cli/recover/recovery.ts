@@ -5,6 +5,7 @@ import type { Surroundings } from "../surroundings";
 import { conclude, type LockOutcome } from "./conclusion";
 import { removeOrphans } from "./left-behind";
 import { readLocks, type StackLock } from "./lock";
+import { lookAtPendingNodeGroups } from "./pending-node-groups";
 import { endProcess, findLeftOvers, isPulumiRun, type RunningProcess, readProcesses } from "./processes";
 import { findProject } from "./project";
 import { Pulumi, PulumiFailedError } from "./pulumi";
@@ -14,6 +15,7 @@ import {
   parseState,
   pendingOperations,
   type StackState,
+  withCreated,
   withoutPendingOperations,
 } from "./state";
 
@@ -90,22 +92,36 @@ async function cancelLock(recovery: Recovery, locks: readonly StackLock[] | null
   }
 }
 
-async function clearPendingOperations({ request, output, pulumi }: Recovery): Promise<{
+async function clearPendingOperations(recovery: Recovery): Promise<{
   readonly state: StackState;
   readonly pending: readonly Outcome<PendingOperation>[];
 }> {
+  const { request, output, pulumi } = recovery;
   output.progress("reading the stack's state");
   const state = parseState(await pulumi.exportState(request.stack));
   const pending = pendingOperations(state);
+  if (pending.length > 0) output.progress("looking what became of pending operations");
+  const groups = await lookAtPendingNodeGroups(state);
   for (const { operation, urn, mayBeLost } of pending) {
     output.remark(`pending: ${operation} ${urn}`);
-    if (mayBeLost) {
+    const reason = groups.unknown.get(urn);
+    if (groups.made.has(urn)) output.remark("  it exists, and goes into the state");
+    else if (reason !== undefined)
+      output.remark(`  whether it exists could not be found out, so that it stays: ${reason}`);
+    else if (mayBeLost) {
       output.remark("  it may exist without being in the state: look for it, and import or delete it by hand");
     }
   }
-  if (pending.length > 0 && !request.dryRun) {
-    output.progress("clearing pending operations");
-    await pulumi.importState(request.stack, JSON.stringify(withoutPendingOperations(state)));
+  const outcomes = (done: boolean) => pending.map((found) => ({ found, done }));
+  if (pending.length === 0 || request.dryRun) return { state, pending: outcomes(false) };
+  // Clearing takes all of them, also the one that nothing is known of.
+  if (groups.unknown.size > 0) return { state, pending: outcomes(false) };
+  output.progress("clearing pending operations");
+  const settled = withoutPendingOperations(withCreated(state, groups.made));
+  await pulumi.importState(request.stack, JSON.stringify(settled));
+  if (groups.made.size > 0) {
+    output.progress("reading what is taken into the state");
+    await pulumi.refresh(request.stack, [...groups.made.keys()]);
   }
-  return { state, pending: pending.map((found) => ({ found, done: !request.dryRun })) };
+  return { state: settled, pending: outcomes(true) };
 }
