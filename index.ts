@@ -6,6 +6,18 @@ export { ComfyUIProject, type ComfyUIProjectArgs } from "./components/comfyui-pr
 export { DevWorkstation } from "./components/dev-workstation";
 export type { DevWorkstationArgs } from "./components/dev-workstation-args";
 export {
+  type AlbIngress,
+  type AlbIngressArgs,
+  albIngress,
+  type CognitoAuthenticationArgs,
+  type Entrance,
+  type EntranceTlsArgs,
+  type NetworkLoadBalancer,
+  type NetworkLoadBalancerArgs,
+  networkLoadBalancer,
+  type OidcAuthenticationArgs,
+} from "./components/entrance";
+export {
   type ClaimArgs,
   type ClaimEnvironment,
   claim,

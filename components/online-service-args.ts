@@ -1,5 +1,6 @@
 import type * as pulumi from "@pulumi/pulumi";
 import type { Duration, Size } from "../runtime/units";
+import type { Entrance } from "./entrance";
 import type { NodeGroupReference, Placement } from "./placement";
 import type { Platform } from "./platforms";
 import type { PodArgs } from "./pod";
@@ -45,6 +46,13 @@ export interface GatewayServiceArgs {
   readonly type?: "ClusterIP" | "NodePort" | "LoadBalancer";
   /** For the controller that makes a load balancer of it. @default {} */
   readonly annotations?: Readonly<Record<string, string>>;
+  /** Addresses that a load balancer lets in, as CIDR blocks. @default all */
+  readonly loadBalancerSourceRanges?: readonly string[];
+  /**
+   * Lets a Service of type `"LoadBalancer"` lead to a gateway without `apiKeys`, though no annotation says that it is internal. Who runs workflows runs the
+   * plugins' code, on your GPUs. @default false
+   */
+  readonly allowPublicWithoutAuthentication?: boolean;
 }
 
 /** A way in from outside of a cluster, by its ingress controller. Who may come in is `apiKeys`' to say. */
@@ -69,6 +77,8 @@ export interface GatewayArgs {
   readonly service?: GatewayServiceArgs;
   /** Kubernetes only. @default none */
   readonly ingress?: IngressArgs;
+  /** A load balancer in AWS, `albIngress({ … })` or `networkLoadBalancer({ … })`; Kubernetes only. @default none */
+  readonly entrance?: Entrance;
   /** Keys of which a request must carry one (`Authorization: Bearer …` or `X-API-Key`). Only their hashes are kept. @default everybody is let in */
   readonly apiKeys?: pulumi.Input<readonly pulumi.Input<string>[]>;
   /** Largest request body, uploads included. @default "100 MiB" */

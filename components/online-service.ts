@@ -39,6 +39,7 @@ function declared({ gateway, snapshot, platform, placement, ...rest }: OnlineSer
   const placed = placement === undefined ? {} : { placement: publicPlacement(placement) };
   const args = { ...rest, ...placed, platform: publicPlatform(platform), snapshot: reference, store };
   if (gateway === undefined) return args;
-  const { apiKeys: _, ...plain } = gateway;
-  return { ...args, gateway: plain };
+  const { apiKeys, ...plain } = gateway;
+  // Whether somebody has to show one decides which ways in are refused.
+  return { ...args, gateway: { ...plain, ...(apiKeys === undefined ? {} : { apiKeys: "declared" }) } };
 }

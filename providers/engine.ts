@@ -11,7 +11,7 @@ const heartbeat = 2_000;
 const callTimeout = 10_000;
 
 /** The engine that started this process ended; what it asked for must not go on without it. */
-export class EngineGoneError extends Error {
+class EngineGoneError extends Error {
   override readonly name = "EngineGoneError";
   constructor() {
     super("the Pulumi engine that started this operation is gone; run pulumi-comfyui recover, then pulumi up again");

@@ -35,13 +35,17 @@ export function parse<T>(
   const result = schema.safeParse(value, { reportInput: true });
   if (result.success) return { value: result.data, problems: [] };
   const problems = result.error.issues
-    .filter((issue) => !isUnknown(valueAt(value, issue.path)))
+    // A property that there is not stays wrong whatever becomes known of the others.
+    .filter(({ code, path: at }) => isMisnamed(code, at) || !isUnknown(valueAt(value, at)))
     .map((issue) => {
       const where = propertyPath(path, issue.path);
       return { path: where, reason: reasonOf(issue, mayBeSecret.test(where)) };
     });
   return { value: undefined, problems };
 }
+
+/** Deeper down, what is not known yet may itself be an object with a marker in it. */
+const isMisnamed = (code: string, path: readonly PropertyKey[]) => code === "unrecognized_keys" && path.length === 0;
 
 function propertyPath(start: string, path: readonly PropertyKey[]): string {
   return path.reduce<string>((shown, part) => {

@@ -89,7 +89,9 @@ export class GpuNodeGroup extends sdk.ComponentResource {
 
     // What runs on the nodes comes after the plugin, and goes before it.
     this.nodeGroupName = sdk.all([group.nodeGroupName, plugin?.metadata.name]).apply(([known]) => known);
-    this.labels = this.nodeGroupName.apply((known): Record<string, string> => ({ ...args.labels, [groupLabel]: known }));
+    this.labels = this.nodeGroupName.apply(
+      (known): Record<string, string> => ({ ...args.labels, [groupLabel]: known }),
+    );
     this.roleArn = sdk.output(role.arn);
     this.taints = taintsOf(args);
     this.instanceTypes = args.instanceTypes;

@@ -51,7 +51,8 @@ export function gpuNodeGroupProblems(name: string, declared: object): readonly P
   if (devicePlugin !== undefined && typeof ami?.type === "string" && ami.type.startsWith("BOTTLEROCKET")) {
     problems.push({ path: "devicePlugin", reason: `comes with ${ami.type}: leave it out` });
   }
-  return problems.map(({ path, reason }) => ({ path: `GpuNodeGroup ${JSON.stringify(name)} ${path}`, reason }));
+  const component = `GpuNodeGroup ${JSON.stringify(name)}`;
+  return problems.map(({ path, reason }) => ({ path: path === "" ? component : `${component} ${path}`, reason }));
 }
 
 function sizeConflicts(size: unknown): readonly Problem[] {

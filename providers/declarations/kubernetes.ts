@@ -3,6 +3,7 @@ import { type Owner, ownerName, sameOwner } from "../../runtime/deployment";
 import {
   type Cluster,
   type ClusterAddress,
+  entranceEnding,
   reachCluster,
   reasonOf,
   ServiceRecords,
@@ -30,8 +31,13 @@ export type ClusterPlace = z.output<typeof clusterPlaceSchema>;
 /** A name becomes the beginning of objects' names, of which a pod's is the longest. */
 export function clusterNameProblems(name: string): readonly Problem[] {
   if (/^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$/.test(name)) {
-    const reason = `${JSON.stringify(name)} cannot name it in a cluster: objects of workstations end in "${workstationEnding}"`;
-    return name.endsWith(workstationEnding) ? [{ path: "name", reason }] : [];
+    const taken = Object.entries({ workstations: workstationEnding, "load balancers": entranceEnding });
+    return taken
+      .filter(([, ending]) => name.endsWith(ending))
+      .map(([what, ending]) => ({
+        path: "name",
+        reason: `${JSON.stringify(name)} cannot name it in a cluster: objects of ${what} end in "${ending}"`,
+      }));
   }
   const reason = `${JSON.stringify(name)} cannot name it in a cluster: use up to 30 lower-case letters, digits and inner hyphens, a letter first`;
   return [{ path: "name", reason }];

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { instanceType, unknownInstanceType } from "../../runtime/aws";
+import { type InstanceType, instanceType, unknownInstanceType } from "../../runtime/aws";
 import type { Problem } from "../../runtime/problems";
 import { isUnknown } from "../unknown";
 import { bytesOf, labelKey, labelValue, quantitySchema } from "./pod";
@@ -13,7 +13,7 @@ const amiTypes = [
   "BOTTLEROCKET_ARM_64_NVIDIA",
 ] as const;
 
-/** https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html#gp3-ebs-volume-type */
+/** https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html#gp3-ebs-volume-type: what is more is refused here, what an account or type of instance does not take by AWS. */
 const gp3 = {
   sizeGiB: 65_536,
   iops: [3000, 80_000],
@@ -155,8 +155,8 @@ function typeConflicts({ instanceTypes, gpusPerNode, ami }: DeclaredMachine): re
     if (names.indexOf(name) < index) problems.push({ path, reason: `${JSON.stringify(name)} is named twice` });
     if (instanceType(name) === undefined && !stated) problems.push({ path, reason: unknownInstanceType(name) });
   }
-  const known = names.flatMap((name) => instanceType(name ?? "") ?? []);
-  const told = (tell: (type: (typeof known)[number]) => string | number) =>
+  const known = [...new Set(names)].flatMap((name) => instanceType(name ?? "") ?? []);
+  const told = (tell: (type: InstanceType) => string | number) =>
     known.map((type) => `${type.name} has ${tell(type)}`).join(", ");
   if (new Set(known.map(({ architecture }) => architecture)).size > 1) {
     const reason = `are of several architectures, which no AMI is for: ${told(({ architecture }) => architecture)}`;

@@ -19,6 +19,8 @@ import {
   type Surroundings,
   sameOwner,
 } from "./common";
+import { cidrSchema, entranceProblems, entranceSchema, loadBalancerProblems } from "./entrance";
+import { entranceClusterProblems } from "./entrance-cluster";
 import { ownerProblems } from "./kubernetes";
 import { nodePoolProblems, placementProblems, placementSchema } from "./placement";
 import { objectNameSchema, podSchema } from "./pod";
@@ -55,6 +57,8 @@ export const gatewayServiceSchema = z.strictObject({
     .enum(["ClusterIP", "NodePort", "LoadBalancer"], 'is none of "ClusterIP", "NodePort", "LoadBalancer"')
     .default("ClusterIP"),
   annotations: annotationsSchema.default({}),
+  loadBalancerSourceRanges: z.array(cidrSchema).min(1, "lets nobody in").optional(),
+  allowPublicWithoutAuthentication: z.boolean().default(false),
 });
 
 export const ingressSchema = z.strictObject({
@@ -69,13 +73,14 @@ export const ingressSchema = z.strictObject({
 
 export const gatewaySchema = z.strictObject({
   port: portSchema.optional(),
-  /** Keys are secret: their number is all that is looked at here. */
+  /** Keys are secret: whether there are some is all that is looked at here. */
   apiKeys: z.unknown().optional(),
   maximumBodySize: sizeSchema.prefault("100 MiB"),
   resultRetention: durationSchema.prefault("1h"),
   maximumSpoolSize: sizeSchema.prefault("10 GiB"),
   service: gatewayServiceSchema.optional(),
   ingress: ingressSchema.optional(),
+  entrance: entranceSchema.optional(),
 });
 
 export const referenceSchema = z.string().superRefine((text, context) => {
@@ -134,6 +139,7 @@ export async function lookAtOnlineService(
     problems.push(...(await ownerProblems(cluster, declaration.name, surroundings.owner, given.takeover === true)));
     problems.push(...(await autoscalerProblems(cluster, given.scaling)));
     problems.push(...(await nodePoolProblems(cluster, given.placement)));
+    problems.push(...(await entranceClusterProblems(cluster, declaration.name, given.gateway?.entrance)));
   }
   if (!here)
     problems.push(...placementProblems(given.placement, { ...Object(given.platform).pod, ...Object(given.pod) }));
@@ -180,10 +186,13 @@ function platformArgumentProblems(given: z.input<typeof onlineServiceSchema>, he
       ...(placement === undefined ? [] : [onlyInCluster("placement")]),
       ...(gateway?.ingress === undefined ? [] : [onlyInCluster("gateway.ingress")]),
       ...(gateway?.service === undefined ? [] : [onlyInCluster("gateway.service")]),
+      ...(gateway?.entrance === undefined ? [] : [onlyInCluster("gateway.entrance")]),
     ];
   }
-  if (models === undefined) return [];
-  return [{ path: "models", reason: "is a folder of this machine, which pods do not reach: use pod.models, a claim" }];
+  const open = [...entranceProblems(gateway), ...loadBalancerProblems(gateway)];
+  if (models === undefined) return open;
+  const reason = "is a folder of this machine, which pods do not reach: use pod.models, a claim";
+  return [...open, { path: "models", reason }];
 }
 
 /**

@@ -64,7 +64,7 @@ export const nodeCapacity: ResourceDefinition<Inputs, Outputs> = {
     return found.desired < nodesFor(state.least, state) ? changed : unchanged;
   },
   create: async (inputs, context) => ({ id: inputs.release, outputs: await provide(inputs, context) }),
-  update: (_id, _state, inputs, context) => provide(inputs, context),
+  update: async (_id, _state, inputs, context) => provide(await asScaled(inputs), context),
   delete: async (_id, state, context) => {
     await giveBackForGood(await nodeGroupOf(state.nodeGroup), context);
   },
@@ -89,6 +89,14 @@ async function costProblems(inputs: Inputs, olds: Inputs | null, { info }: Conte
   });
   info([isUnknown(count) ? `at most ${text}` : text, ...notes].join("; "));
   return problem === null ? [] : [{ path: "placement", reason: problem }];
+}
+
+/** Where an autoscaler scales within its bounds, the number with which the release began is no longer what is wanted. */
+async function asScaled(inputs: Inputs): Promise<Inputs> {
+  const { count, least } = inputs;
+  if (least === count) return inputs;
+  const { desired = 0 } = (await nodeGroupState(await nodeGroupOf(inputs.nodeGroup))) ?? {};
+  return desired >= nodesFor(least, inputs) ? { ...inputs, count: least } : inputs;
 }
 
 async function provide(inputs: Inputs, context: Context): Promise<Outputs> {

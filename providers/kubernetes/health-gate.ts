@@ -1,7 +1,7 @@
 import type { V1Deployment } from "@kubernetes/client-node";
 import { z } from "zod";
 import { hasServed, type ReleaseNodes, withEvent, withRelease } from "../../runtime/deployment";
-import { giveBackNodes, nodeGroupOf, trim } from "../../runtime/eks";
+import { awsReason, giveBackNodes, isForbidden, nodeGroupOf, trim } from "../../runtime/eks";
 import {
   deploymentOf,
   drainRelease,
@@ -117,11 +117,15 @@ async function trimNodes({ nodes, ...inputs }: Inputs, context: Context): Promis
   const records = await recordsOf(inputs, context);
   const own = (await records.record())?.releases.find(({ id }) => id === release)?.nodes;
   if (own === undefined) return;
-  const ended = await trim(await nodeGroupOf(own), { ...context, cluster: records.cluster, service, release, nodes });
-  if (ended === null) {
-    context.warn(
-      `the cluster's nodes may not be listed with these credentials: those that ${release} no longer needs stay`,
-    );
+  const staying = (why: string) => context.warn(`nodes that ${release} no longer needs stay: ${why}`);
+  try {
+    const { cluster } = records;
+    const ended = await trim(await nodeGroupOf(own), { ...context, cluster, service, release, nodes });
+    if (ended === null) staying("the cluster's nodes may not be listed with these credentials");
+  } catch (error) {
+    // The instances are proven, and what is left over costs no more than before.
+    if (!isForbidden(error)) throw error;
+    staying(awsReason(error));
   }
 }
 

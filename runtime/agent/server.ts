@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { createServer, type Server, type ServerResponse } from "node:http";
+import { setTimeout } from "node:timers/promises";
 
 /** What requests are answered from. */
 export interface Answers {
@@ -15,11 +16,40 @@ export interface Answers {
   readonly keep: () => void;
 }
 
+/** Milliseconds between two looks at what a held probe waits for. */
+const interval = 100;
+/** Seconds that a probe is held at most. */
+const longestWait = 60;
+/** Milliseconds for which a probe of what has just been so is not held: its failures count at once. */
+const afterwards = 10_000;
+
+type Route = (response: ServerResponse, wait: number) => void | Promise<void>;
+
+/**
+ * Answers a probe with what holds now; with `?wait=<seconds>`, when it does not hold yet, holds the request back until it does or the time
+ * is over. The kubelet records an event for every failure, and after 25 of them drops a pod's other events, those that tell why it ended
+ * among them: https://github.com/kubernetes/kubernetes/blob/v1.34.0/staging/src/k8s.io/client-go/tools/record/events_cache.go
+ */
+function probe(holds: () => boolean): Route {
+  let lastHeld = Number.NEGATIVE_INFINITY;
+  return async (response, wait) => {
+    const until = performance.now() + wait;
+    while (!holds() && !response.destroyed) {
+      const now = performance.now();
+      if (now >= until || now - lastHeld < afterwards) break;
+      await setTimeout(Math.min(interval, until - now));
+    }
+    const held = holds();
+    if (held) lastHeld = performance.now();
+    state(response, held);
+  };
+}
+
 /** Answers the kubelet's probes and hooks, and the gateway. `host`: all addresses when undefined. */
 export async function serve(answers: Answers, port: number, host: string | undefined): Promise<Server> {
-  const routes: Readonly<Record<string, (response: ServerResponse) => void | Promise<void>>> = {
-    "GET /started": (response) => state(response, answers.started()),
-    "GET /ready": (response) => state(response, answers.ready()),
+  const routes: Readonly<Record<string, Route>> = {
+    "GET /started": probe(answers.started),
+    "GET /ready": probe(answers.ready),
     "GET /live": (response) => state(response, answers.live()),
     "GET /status": async (response) => json(response, 200, await answers.status()),
     "GET /drain": async (response) => {
@@ -37,13 +67,13 @@ export async function serve(answers: Answers, port: number, host: string | undef
   };
   const server = createServer((request, response) => {
     request.resume();
-    const path = (request.url ?? "").split("?", 1)[0];
+    const [path, query] = (request.url ?? "").split("?", 2);
     const route = routes[`${request.method === "HEAD" ? "GET" : request.method} ${path}`];
     if (route === undefined) {
       json(response, 404, { error: `there is no ${request.method} ${path}` });
       return;
     }
-    Promise.resolve(route(response)).catch((error: unknown) => {
+    Promise.resolve(route(response, waitIn(query))).catch((error: unknown) => {
       if (response.headersSent) response.destroy();
       else json(response, 500, { error: error instanceof Error ? error.message : String(error) });
     });
@@ -51,6 +81,12 @@ export async function serve(answers: Answers, port: number, host: string | undef
   server.listen(host === undefined ? { port } : { port, host });
   await once(server, "listening");
   return server;
+}
+
+/** Milliseconds of a query's `wait`, which has seconds. */
+function waitIn(query: string | undefined): number {
+  const seconds = Number(new URLSearchParams(query).get("wait") ?? 0);
+  return seconds > 0 ? Math.min(seconds, longestWait) * 1000 : 0;
 }
 
 function state(response: ServerResponse, holds: boolean): void {

@@ -3,6 +3,7 @@ import type { Phase, Release } from "../deployment";
 import type { GatewayStatus } from "../gateway/targets";
 import {
   type Cluster,
+  hostAnnotation,
   instanceId,
   isReady,
   type NamespaceObjects,
@@ -145,8 +146,10 @@ function instanceView(pod: V1Pod, service: string, draining: readonly string[], 
   };
 }
 
-/** Where users reach it: the Ingress's host, else a load balancer's address, else the name inside of the cluster. */
+/** Where users reach it: its entrance, the Ingress's host, else a load balancer's address, else the name inside of the cluster. */
 function urlOf(name: string, namespace: string, { services, ingresses }: NamespaceObjects): string {
+  const entrance = entranceUrl(name, { services, ingresses });
+  if (entrance !== null) return entrance;
   const host = ingresses.filter(isGateway).flatMap(({ spec }) => spec?.rules?.[0]?.host ?? [])[0];
   if (host !== undefined) return `https://${host}`;
   const service = services.find(isGateway);
@@ -156,9 +159,28 @@ function urlOf(name: string, namespace: string, { services, ingresses }: Namespa
   return `http://${address.includes(":") ? `[${address}]` : address}${port === 80 ? "" : `:${port}`}`;
 }
 
-const isGateway = (object: V1Service | V1Ingress) => partLabel(object) === "gateway";
+/** Null while a load balancer without a host of its own has no address yet. */
+function entranceUrl(
+  name: string,
+  { services, ingresses }: Pick<NamespaceObjects, "services" | "ingresses">,
+): string | null {
+  const isEntrance = (object: V1Service | V1Ingress) => object.metadata?.name === objectNames(name).entrance;
+  const [ingress, service] = [ingresses.find(isEntrance), services.find(isEntrance)];
+  const object = ingress ?? service;
+  const [balancer] = object?.status?.loadBalancer?.ingress ?? [];
+  const host = object?.metadata?.annotations?.[hostAnnotation] ?? balancer?.hostname;
+  if (host === undefined) return null;
+  const { name: scheme, port } = service?.spec?.ports?.[0] ?? {};
+  const withTls = ingress?.metadata?.annotations?.["alb.ingress.kubernetes.io/certificate-arn"] !== undefined;
+  if (ingress !== undefined) return `${withTls ? "https" : "http"}://${host}`;
+  const usual = scheme === "https" ? 443 : 80;
+  return `${scheme ?? "http"}://${host}${port === undefined || port === usual ? "" : `:${port}`}`;
+}
+
+const isGateway = (object: V1Service | V1Ingress) =>
+  partLabel(object) === "gateway" && object.metadata?.name !== objectNames(serviceLabel(object)).entrance;
 
 /** The client library makes dates of times; what comes by a watch has texts. */
-export function isoTime(time: Date | string | undefined): string {
+function isoTime(time: Date | string | undefined): string {
   return time === undefined ? "" : new Date(time).toISOString();
 }

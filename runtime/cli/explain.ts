@@ -97,7 +97,7 @@ export interface VersionChange {
 }
 
 /** Which versions differ between two environments. */
-export function versionChanges(before: EnvironmentSummary, after: EnvironmentSummary): readonly VersionChange[] {
+function versionChanges(before: EnvironmentSummary, after: EnvironmentSummary): readonly VersionChange[] {
   const compare = (
     kind: VersionChange["kind"],
     old: Readonly<Record<string, string>>,

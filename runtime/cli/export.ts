@@ -39,7 +39,7 @@ export function addExport({ commands, surroundings, perform }: Program): void {
 }
 
 /** Exports a snapshot; stdout gets the archive and nothing else, unless a file does. */
-export async function exportArchive(
+async function exportArchive(
   { reference, options }: { readonly reference: string; readonly options: ExportOptions },
   output: Output,
   { cwd, signal, stdout }: Surroundings,

@@ -58,7 +58,7 @@ interface HistoryRequest {
 }
 
 /** Shows the history of one service or of all; it is the same with and without a supervisor. */
-export async function showHistory(
+async function showHistory(
   { directory, cluster = {}, service: name }: HistoryRequest,
   output: Output,
   { cwd }: Surroundings,

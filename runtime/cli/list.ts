@@ -29,7 +29,7 @@ export function addList({ commands, surroundings, perform }: Program): void {
 }
 
 /** Lists a store; an empty one is no failure, and a damaged manifest hides no other. */
-export async function listStore(
+async function listStore(
   store: string,
   output: Output,
   { cwd }: Surroundings,

@@ -79,7 +79,7 @@ interface Place {
 }
 
 /** Prints where something is, also when it is down: then with the answer "no". */
-export async function openUrl(
+async function openUrl(
   { directory, name, kind, browser }: OpenRequest,
   output: Output,
   { cwd, environment }: Surroundings,

@@ -61,7 +61,7 @@ function collect(value: string, earlier: readonly string[]): readonly string[] {
 }
 
 /** Prunes a store; what the releases of every platform that is known here use, stays. */
-export async function pruneStore(
+async function pruneStore(
   storeText: string,
   options: PruneOptions,
   output: Output,

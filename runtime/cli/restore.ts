@@ -55,7 +55,7 @@ export function addRestore({ commands, surroundings, perform }: Program): void {
 }
 
 /** Restores a snapshot; remarks about what was rewritten or differs here go to stderr. */
-export async function restoreSnapshot(
+async function restoreSnapshot(
   {
     reference,
     target,

@@ -36,7 +36,7 @@ export function addScan({ commands, surroundings, perform }: Program): void {
 }
 
 /** Scans an environment; with `explain`, a difference is the answer "no". */
-export async function scanEnvironment(
+async function scanEnvironment(
   folder: string,
   options: ScanOptions,
   output: Output,

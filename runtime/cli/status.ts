@@ -57,7 +57,7 @@ export function addStatus({ commands, surroundings, perform }: Program): void {
 }
 
 /** Shows a platform's state; anything unhealthy, or nothing at all, is the answer "no". */
-export async function showStatus(
+async function showStatus(
   { directory, cluster = {}, name, watch }: StatusRequest,
   output: Output,
   { cwd, signal }: Surroundings,

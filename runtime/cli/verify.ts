@@ -41,7 +41,7 @@ export function addVerify({ commands, surroundings, perform }: Program): void {
 }
 
 /** Verifies a snapshot; problems are the answer "no", not a failure. */
-export async function verifySnapshot(
+async function verifySnapshot(
   {
     reference,
     deep,
@@ -63,7 +63,7 @@ export async function verifySnapshot(
 }
 
 /** Verifies every snapshot of a store. */
-export async function verifyWhole(
+async function verifyWhole(
   { store, deep, options = {} }: { readonly store: string; readonly deep: boolean; readonly options?: StoreOptions },
   output: Output,
   { cwd, signal }: Surroundings,

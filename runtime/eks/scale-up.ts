@@ -2,7 +2,7 @@ import type { Cluster } from "../kubernetes";
 import { DeadlineError, waitFor } from "../waiting";
 import { awsReason, isForbidden, mayPass } from "./failure";
 import { LaunchFailures } from "./launch-failures";
-import { type NodeGroup, nodeGroupName, nodeGroupState } from "./node-group";
+import { type NodeGroup, type NodeGroupState, nodeGroupName, nodeGroupState } from "./node-group";
 import { type GpuNeed, lackOf, nodesOf } from "./nodes";
 import { pace } from "./pace";
 import { type EksWatch, NodesUnavailableError, resize } from "./resizing";
@@ -68,7 +68,7 @@ export async function scaleUp(group: NodeGroup, request: ScaleUpRequest): Promis
           const state = await nodeGroupState(group);
           if (state === null || state.status === "DELETING") throw gone(group);
           const failure = await failures.look(state);
-          reason = failure?.reason ?? null;
+          reason = failure?.reason ?? overruled(state, nodes);
           if (failure?.final === true) throw new NodesUnavailableError(failure.reason);
           return undefined;
         } catch (error) {
@@ -83,6 +83,12 @@ export async function scaleUp(group: NodeGroup, request: ScaleUpRequest): Promis
     throw error;
   }
   progress(`${nodesText(nodes)} of ${nodeGroupName(group)} are ready`);
+}
+
+/** Why the nodes that were asked for are not even wanted, or null when they are. */
+function overruled({ status, desired }: NodeGroupState, nodes: number): string | null {
+  if (status === "UPDATING" || desired >= nodes) return null;
+  return `EKS is told to have ${desired} again: something else has changed its size, or EKS could not`;
 }
 
 interface Standing {

@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
-import { apiKeyCookie, clientCookie, cookiesOf, withoutCookies } from "./cookies";
+import { apiKeyCookie, clientCookie, cookiesOf, isLoadBalancerSession, withoutCookies } from "./cookies";
 import { withQuery } from "./exchange";
 import { type ForeignOrigins, hostOf } from "./foreign-origin";
 import { deployerTokenHeader, type GatewaySettings, releaseHeader } from "./targets";
@@ -78,14 +78,21 @@ export function hasApiKey(
 }
 
 /**
+ * What an application load balancer adds to the request of somebody who has logged in: who it is, and the token with which the identity provider knows him.
+ * Nothing is concluded from it here, since whoever reaches the gateway another way can send the same.
+ */
+const loadBalancerHeaders = ["x-amzn-oidc-accesstoken", "x-amzn-oidc-data", "x-amzn-oidc-identity"];
+
+/**
  * Takes off what only the gateway may know, and `Origin`, which it has judged: ComfyUI would compare it with a `Host` that
- * the gateway sets. Plugins are strangers' code, so no key and no token reaches an instance.
+ * the gateway sets. Plugins are strangers' code, so no key, no token and no login of a load balancer reaches an instance.
  */
 export function stripCredentials(request: IncomingMessage, query: URLSearchParams, settings: GatewaySettings): void {
   const { headers } = request;
   delete headers[deployerTokenHeader];
   delete headers[releaseHeader];
   delete headers.origin;
+  for (const name of loadBalancerHeaders) delete headers[name];
   if (settings.apiKeyHashes.length > 0) {
     delete headers["x-api-key"];
     const bearer = bearerOf(headers);
@@ -96,7 +103,10 @@ export function stripCredentials(request: IncomingMessage, query: URLSearchParam
       request.url = withQuery(request.url ?? "/", query);
     }
   }
-  const cookie = withoutCookies(headers.cookie, [apiKeyCookie, clientCookie]);
+  const cookie = withoutCookies(
+    headers.cookie,
+    (name) => name === apiKeyCookie || name === clientCookie || isLoadBalancerSession(name),
+  );
   if (cookie === undefined) delete headers.cookie;
   else headers.cookie = cookie;
 }

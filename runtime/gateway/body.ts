@@ -59,7 +59,7 @@ export function decodeBody({ headers }: IncomingMessage, body: Buffer, maximum: 
 }
 
 /** Passes a body through up to its largest size, then fails with a BodyTooLargeError. */
-export class LimitedBody extends Transform {
+class LimitedBody extends Transform {
   private size = 0;
 
   constructor(

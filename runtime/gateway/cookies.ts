@@ -5,6 +5,12 @@ export const clientCookie = "comfyui-gateway-client";
 /** Carries an API key to a WebSocket, for which a browser can set no header. */
 export const apiKeyCookie = "comfyui-gateway-key";
 
+/**
+ * Whether a cookie is a login of its own at an application load balancer: whoever has it is let in there as the person whose it is. The load balancer
+ * splits it over several (https://docs.aws.amazon.com/elasticloadbalancing/latest/application/listener-authenticate-users.html).
+ */
+export const isLoadBalancerSession = (name: string): boolean => /^AWSELBAuthSessionCookie(-\d+)?$/.test(name);
+
 export function cookiesOf(headers: IncomingHttpHeaders): ReadonlyMap<string, string> {
   return new Map(
     parts(headers.cookie).map((part) => {
@@ -14,9 +20,9 @@ export function cookiesOf(headers: IncomingHttpHeaders): ReadonlyMap<string, str
   );
 }
 
-/** A `Cookie` header without some cookies, or undefined when none is left. */
-export function withoutCookies(header: string | undefined, names: readonly string[]): string | undefined {
-  const left = parts(header).filter((part) => !names.includes(part.slice(0, part.indexOf("="))));
+/** A `Cookie` header without some cookies, by their names, or undefined when none is left. */
+export function withoutCookies(header: string | undefined, goes: (name: string) => boolean): string | undefined {
+  const left = parts(header).filter((part) => !goes(part.slice(0, part.indexOf("="))));
   return left.length === 0 ? undefined : left.join("; ");
 }
 

@@ -107,7 +107,7 @@ function remember(known: Map<string, Promise<string>>, key: string, content: Pro
 }
 
 /** Files that strings of a prompt may name: `name`, `subfolder/name`, either with ` [input]`, ` [output]` or ` [temp]`. */
-export function referencesIn(prompt: string): readonly FileReference[] {
+function referencesIn(prompt: string): readonly FileReference[] {
   const found = new Map<string, FileReference>();
   for (const [literal] of prompt.matchAll(/"(?:[^"\\]|\\.)*"/g)) {
     const text = JSON.parse(literal) as string;

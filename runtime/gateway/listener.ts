@@ -7,7 +7,7 @@ import type { Log } from "./log";
 /** Milliseconds for a whole request: uploads over slow lines take minutes. */
 const requestTimeout = 15 * 60_000;
 /** Above the minute after which load balancers commonly drop idle connections: theirs must be the first to close. */
-const keepAliveTimeout = 75_000;
+const usualKeepAliveTimeout = 75_000;
 /** Milliseconds without a byte in either direction; above the time that an instance gets to answer. */
 const idleTimeout = 11 * 60_000;
 
@@ -30,6 +30,8 @@ export interface Handler {
 export interface ListenerOptions {
   /** Milliseconds for the head of a client's request to be complete. */
   readonly headersTimeout: number;
+  /** Milliseconds for which a connection without a request is kept; above what a load balancer in front keeps it. Default 75 s. */
+  readonly keepAliveTimeout?: number;
   readonly log: Log;
 }
 
@@ -43,7 +45,7 @@ export class Listener {
   /** @param handler answers what comes from now on; may be another one at any time, while the port stays open. */
   constructor(
     public handler: Handler,
-    { headersTimeout, log }: ListenerOptions,
+    { headersTimeout, keepAliveTimeout = usualKeepAliveTimeout, log }: ListenerOptions,
   ) {
     const onRequest = (request: IncomingMessage, response: ServerResponse) => {
       if (this.closing) response.shouldKeepAlive = false;

@@ -1,29 +1,12 @@
-import { parseArgs } from "node:util";
 import { startGateway } from "./gateway";
-
-const usage =
-  "usage: gateway --folder DIR --port N [--host 127.0.0.1]\n" +
-  "       gateway kubernetes --service NAME --folder DIR --port N [--host 0.0.0.0]";
+import { programOptions } from "./options";
 
 async function start(): Promise<{ close(): Promise<void> }> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      folder: { type: "string" },
-      port: { type: "string" },
-      host: { type: "string" },
-      service: { type: "string" },
-    },
-  });
-  const { folder, port, host, service } = values;
-  const [platform, ...rest] = positionals;
-  if (folder === undefined || port === undefined || !/^\d{1,5}$/.test(port) || rest.length > 0) throw new Error(usage);
-  const common = { folder, port: Number(port), ...(host === undefined ? {} : { host }) };
-  if (platform === undefined && service === undefined) return startGateway(common);
-  if (platform !== "kubernetes" || service === undefined) throw new Error(usage);
+  const options = programOptions(process.argv.slice(2));
+  if (!("service" in options)) return startGateway(options);
   // Only there: the client of the API server is most of the program.
   const { startKubernetesGateway } = await import("./kubernetes/index.js");
-  return startKubernetesGateway({ ...common, service, environment: process.env });
+  return startKubernetesGateway({ ...options, environment: process.env });
 }
 
 async function main(): Promise<void> {

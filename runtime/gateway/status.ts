@@ -28,6 +28,6 @@ export function gatewayStatus(
 }
 
 /** Whether an instance has requests under way, a queue that is not known to be empty, or results that are not kept. */
-export function isNeeded(instance: Instance, ledger: PromptLedger): boolean {
+function isNeeded(instance: Instance, ledger: PromptLedger): boolean {
   return instance.inFlight > 0 || instance.queueRemaining !== 0 || ledger.heldBy(instance).length > 0;
 }

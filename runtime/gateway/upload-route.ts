@@ -114,7 +114,7 @@ function keepUnderName(
  * The name under which an upload is known to all instances. Where another upload has it already, with other content, ComfyUI's
  * rule counts as if both had come to one instance: `name (1).png`.
  */
-export function freeName(
+function freeName(
   wanted: FileReference,
   { sha256 }: Pick<Download, "sha256">,
   uploads: Pick<UploadStore, "get">,

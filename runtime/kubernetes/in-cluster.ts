@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ApiAccess } from "./api";
 
 /** Where the kubelet mounts a service account's token, the API server's certificate authority, and the namespace. */
-export const serviceAccountFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
+const serviceAccountFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 export interface InClusterAccess extends ApiAccess {
   readonly namespace: string;

@@ -18,6 +18,8 @@ export {
 export { reachCluster, settingProblems } from "./look";
 export {
   annotationsOf,
+  entranceEnding,
+  hostAnnotation,
   labelsOf,
   managedBy,
   objectNames,

@@ -103,7 +103,7 @@ function objectOf(kind: LabelledKind, item: unknown): LabelledObject {
 }
 
 /** Removes an object, unless it is gone or another one of its name is there. What it owns goes with it. */
-export async function removeObject({ config, namespace }: Cluster, { kind, name, uid }: LabelledObject): Promise<void> {
+async function removeObject({ config, namespace }: Cluster, { kind, name, uid }: LabelledObject): Promise<void> {
   try {
     await new KubernetesApi(config).request({
       method: "DELETE",

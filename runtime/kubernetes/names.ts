@@ -3,6 +3,8 @@ import { type Owner, ownerName } from "../deployment";
 /** Label keys and values of this package, and the names of a service's objects: docs/kubernetes.md lists them. */
 export const releaseLabel = "pulumi-comfyui/release";
 export const ownerAnnotation = "pulumi-comfyui/owner";
+/** Of a service's entrance: the host under which people reach it. */
+export const hostAnnotation = "pulumi-comfyui/host";
 
 /** The label by which everything of this package is found. */
 export const managedBy = { key: "app.kubernetes.io/managed-by", value: "pulumi-comfyui" } as const;
@@ -52,6 +54,9 @@ export function annotationsFor(owner: string): Readonly<Record<string, string>> 
 /** Which snapshot's a packing Job is: a short hash. */
 export const snapshotLabel = "pulumi-comfyui/snapshot";
 
+/** How the objects of a service's entrance end, so that no service must be called so. */
+export const entranceEnding = "-entrance";
+
 export const objectNames = (service: string) => ({
   record: `${service}-record`,
   target: `${service}-target`,
@@ -60,6 +65,7 @@ export const objectNames = (service: string) => ({
   gateway: `${service}-gateway`,
   lease: `${service}-gateway`,
   instancePolicy: `${service}-instance`,
+  entrance: `${service}${entranceEnding}`,
   /** A release's Deployment, ConfigMap and Secret. */
   release: (id: string) => `${service}-${id}`,
 });

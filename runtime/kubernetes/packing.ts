@@ -42,7 +42,7 @@ export interface Packed {
 }
 
 /** A claim cannot be packed while it is used as it is. */
-export class ClaimInUseError extends Error {
+class ClaimInUseError extends Error {
   override readonly name = "ClaimInUseError";
 }
 

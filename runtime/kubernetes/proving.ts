@@ -232,7 +232,7 @@ class Notices {
   }
 }
 
-export function describeEvidence(evidence: Evidence): string {
+function describeEvidence(evidence: Evidence): string {
   return evidenceText(`instance ${evidence.instance}`, evidence);
 }
 

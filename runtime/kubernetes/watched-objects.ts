@@ -27,7 +27,7 @@ export interface WatchPace {
   readonly silence: number;
 }
 
-export const defaultPace: WatchPace = { watchSeconds: 30, silence: 5_000 };
+const defaultPace: WatchPace = { watchSeconds: 30, silence: 5_000 };
 
 export interface WatchedObjectsOptions {
   readonly api: KubernetesApi;

@@ -106,6 +106,6 @@ export class WorkstationRecords {
   }
 }
 
-export function workstationOfAnother(workstation: string, { owner, since }: Claim, asking: Owner): string {
+function workstationOfAnother(workstation: string, { owner, since }: Claim, asking: Owner): string {
   return `the workstation ${workstation} belongs to the stack ${ownerName(owner)} since ${since}, not to ${ownerName(asking)}: give it another name`;
 }

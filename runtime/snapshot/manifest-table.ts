@@ -59,13 +59,13 @@ class SnapshotRow {
   }
 }
 
-export class SnapshotDirectory extends SnapshotRow implements DirectoryRecord {
+class SnapshotDirectory extends SnapshotRow implements DirectoryRecord {
   get type(): "directory" {
     return "directory";
   }
 }
 
-export class SnapshotLink extends SnapshotRow implements LinkRecord {
+class SnapshotLink extends SnapshotRow implements LinkRecord {
   get type(): "link" {
     return "link";
   }

@@ -141,13 +141,29 @@ export function writeRecord(
   folder: string,
   { target, location, contents }: { target: string; location: string; contents: RecordedContents },
 ): void {
-  // Whatever is written to from now on has a later time, by the same clock.
-  chmodSync(folder, Number(lstatSync(folder).mode) & 0o7777);
-  const completed = lstatSync(folder, { bigint: true }).ctimeNs;
+  const completed = clockOf(folder);
   const { rows, pieces, sha256 } = contents;
   const head: Head = { format, sha256, target, location, root: identityOf(folder), completed: `${completed}`, rows };
   replaceFile(fileOf(target), [Buffer.from(`${JSON.stringify(head)}\n`), ...pieces]);
   forgetOthers();
+}
+
+/** Now, by the clock of the folder's file system: whatever is written to from now on has a later time. */
+function clockOf(folder: string): bigint {
+  const own = touchable(folder);
+  chmodSync(own, Number(lstatSync(own).mode) & 0o7777);
+  return lstatSync(own, { bigint: true }).ctimeNs;
+}
+
+/** The root of a mounted volume may be another user's; what a restore has written there is its own. */
+function touchable(folder: string): string {
+  const user = process.geteuid?.();
+  const isOwn = (path: string) => lstatSync(path).uid === user;
+  if (user === 0 || isOwn(folder)) return folder;
+  const inside = readdirSync(folder, { withFileTypes: true }).find(
+    (entry) => !entry.isSymbolicLink() && isOwn(join(folder, entry.name)),
+  );
+  return inside === undefined ? folder : join(folder, inside.name);
 }
 
 function recordsFolder(): string {

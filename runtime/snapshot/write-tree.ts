@@ -118,7 +118,7 @@ export function finishFolders(entries: readonly ManifestEntry[], folder: string)
 }
 
 /** Permissions of a folder that is filled: its own, and those to write to it. */
-export function whileWritten(mode: string): number {
+function whileWritten(mode: string): number {
   return Number.parseInt(mode, 8) | 0o700;
 }
 

@@ -39,7 +39,7 @@ export class PortBook {
   }
 }
 
-export function portTaken(port: number, holder: string, other: string): RefusedError {
+function portTaken(port: number, holder: string, other: string): RefusedError {
   return new RefusedError(
     "port-taken",
     `the port ${port} of ${loopback}, declared for the ${holder}, is held by ${other}; declare another, or end what holds it`,

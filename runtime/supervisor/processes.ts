@@ -40,7 +40,7 @@ const killGrace = 30_000;
 /** Milliseconds between two looks at a process that is no child of this one. */
 const adoptedInterval = 250;
 
-export const markVariable = "PULUMI_COMFYUI_PROCESS";
+const markVariable = "PULUMI_COMFYUI_PROCESS";
 
 /** Identity of a live process, or null when there is none with this pid (a zombie is none). */
 export function identify(pid: number): ProcessIdentity | null {

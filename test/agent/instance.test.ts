@@ -54,6 +54,8 @@ describe.runIf(isRoot)("an instance", () => {
     const agent = pod.startAgent();
     await pod.untilStarted();
     expect([await pod.code("/started"), await pod.code("/ready"), await pod.code("/live")]).toEqual([200, 503, 200]);
+    expect(await pod.code("/ready?wait=0.05")).toBe(503);
+    const heldUntilReady = pod.code("/ready?wait=60");
 
     const container = pod.startContainer();
 
@@ -67,7 +69,7 @@ describe.runIf(isRoot)("an instance", () => {
       draining: false,
       evidence: null,
     });
-    expect(await pod.code("/ready")).toBe(200);
+    expect([await heldUntilReady, await pod.code("/ready?wait=60")]).toEqual([200, 200]);
     await pod.untilStatus("its queue", ({ queueRemaining }) => queueRemaining === 0);
     expect(await pod.code("/no-such-path")).toBe(404);
     const phases = agent
@@ -244,13 +246,14 @@ describe.runIf(isRoot)("an instance that has to go", () => {
     await pod.untilReady();
     const file = join(pod.root, "finish");
     await queueWaiting(pod.comfyuiUrl, file);
+    expect(await pod.code("/ready?wait=60")).toBe(200);
 
     let answered = false;
     const drain = pod.code("/drain").finally(() => {
       answered = true;
     });
     await pod.untilStatus("draining", ({ draining, queueRemaining }) => draining && queueRemaining === 1);
-    expect(await pod.code("/ready")).toBe(503);
+    expect(await pod.code("/ready?wait=60"), "not held, since it was ready a moment ago").toBe(503);
     expect(await pod.code("/released", "POST")).toBe(409);
     writeFileSync(file, "");
     await pod.untilStatus("an empty queue", ({ queueRemaining }) => queueRemaining === 0);

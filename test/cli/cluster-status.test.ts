@@ -1,4 +1,6 @@
+import { NetworkingV1Api } from "@kubernetes/client-node";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { hostAnnotation, labelsOf } from "../../runtime/kubernetes";
 import { ApiLink, ApiServer } from "../support/api-server";
 import { runCli } from "../support/cli-run";
 import { CollectedStream, temporaryFolder } from "../support/cli-surroundings";
@@ -48,6 +50,40 @@ describe("status of a namespace", () => {
     expect(stdout).toMatch(/studio-1 +yes +yes +\S+ +0 +node-1/);
     expect(stdout).toMatch(/studio-2 +yes +no +/);
     expect([code, stdout.includes("Healthy.")]).toEqual([0, true]);
+  });
+
+  it("tells where people reach a service through its entrance, as soon as the load balancer has an address", async () => {
+    await serving();
+    const { core, namespace: name } = namespace.cluster;
+    const metadata = { name: "studio-entrance", labels: labelsOf("studio", "gateway") };
+    const ports = [{ name: "https", port: 8443, targetPort: 8188 }];
+    const url = async () => (await runCli(["status", ...namespace.options])).stdout.match(/ at (\S+), stack/)?.[1];
+    await core.createNamespacedService({
+      namespace: name,
+      body: { metadata, spec: { type: "LoadBalancer", loadBalancerClass: "service.k8s.aws/nlb", ports } },
+    });
+    expect(await url()).toBe(`http://studio.${name}.svc:8188`);
+
+    const service = await core.readNamespacedService({ name: metadata.name, namespace: name });
+    const status = { loadBalancer: { ingress: [{ hostname: "k8s.elb.amazonaws.com" }] } };
+    await core.replaceNamespacedServiceStatus({ name: metadata.name, namespace: name, body: { ...service, status } });
+    expect(await url()).toBe("https://k8s.elb.amazonaws.com:8443");
+    await core.deleteNamespacedService({ name: metadata.name, namespace: name });
+
+    const networking = namespace.cluster.config.makeApiClient(NetworkingV1Api);
+    const backend = { service: { name: "studio", port: { number: 8188 } } };
+    const annotations = {
+      "alb.ingress.kubernetes.io/certificate-arn": "arn",
+      [hostAnnotation]: "studio.example.com",
+    };
+    await networking.createNamespacedIngress({
+      namespace: name,
+      body: {
+        metadata: { ...metadata, annotations },
+        spec: { rules: [{ http: { paths: [{ path: "/", pathType: "Prefix", backend }] } }] },
+      },
+    });
+    expect(await url()).toBe("https://studio.example.com");
   });
 
   it("gives the same as one JSON document", async () => {

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ClusterServices } from "../support/cluster-service";
+import { ClusterServices, type SeenInstance } from "../support/cluster-service";
 import { failingNode, paint, paintedBy, painter } from "../support/engine-plugins";
 import { quickHealth } from "../support/pulumi-project";
 import type { Run } from "../support/run-program";
@@ -46,10 +46,14 @@ describe("a release that is not healthy", () => {
     const { releases } = await services.records().required();
     expect(releases.at(-1)?.events.at(-1)?.event).toBe("failed");
     // Kubernetes keeps pods that were evicted, which hold nothing, as long as their ReplicaSet; "Succeeded" where their containers ended well.
-    await services.instancesThat("to be the serving release's only", (seen) =>
-      seen.every(
-        ({ release, pod }) => release === healthy || ["Failed", "Succeeded"].includes(pod.status?.phase ?? ""),
-      ),
+    // What the kubelet evicts while it ends anyway may take as long as its agent waits for a gateway's word.
+    await services.instancesThat(
+      "to be the serving release's only",
+      (seen) =>
+        seen.every(
+          ({ release, pod }) => release === healthy || ["Failed", "Succeeded"].includes(pod.status?.phase ?? ""),
+        ),
+      180_000,
     );
     for (const { metadata, spec } of await services.deployments()) {
       expect([metadata?.name, spec?.replicas]).toEqual([
@@ -178,11 +182,10 @@ describe("a release that is not healthy", () => {
     await services.publish();
     declare({ health: { stableFor: "15s" } });
     const run = services.project.start("up", "--yes", "--skip-preview");
-    const [candidate] = (
-      await services.instancesThat("to be one that is being proven", (seen) =>
-        seen.some(({ release, phase }) => release !== healthy && phase === "booting"),
-      )
-    ).filter(({ release }) => release !== healthy);
+    const isCandidate = ({ release, phase }: SeenInstance) => release !== healthy && phase === "booting";
+    const candidate = (
+      await services.instancesThat("to be one that is being proven", (seen) => seen.some(isCandidate))
+    ).find(isCandidate);
     await services.evict(candidate?.pod.metadata?.name ?? "");
     const { code, output } = await run.ended;
     expect(code, output).toBe(0);

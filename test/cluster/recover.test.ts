@@ -63,7 +63,7 @@ const isGateWaiting = (before: string) => async () =>
 /** What there is of the kinds that {@link ClusterServices.objects} lists is exactly what the state has of them. */
 async function expectNoOrphan(): Promise<void> {
   const { resources } = (await services.project.state()).deployment;
-  const listed = /^(deployment|configmap|secret|service|serviceaccount)\//;
+  const listed = /^(deployment|configmap|secret|poddisruptionbudget|service|serviceaccount)\//;
   const native = resources.flatMap(({ type, id = "" }) =>
     type.startsWith("kubernetes:")
       ? [`${type.slice(type.lastIndexOf(":") + 1).toLowerCase()}/${id.slice(id.indexOf("/") + 1)}`]

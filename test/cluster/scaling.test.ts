@@ -143,7 +143,7 @@ test("instances follow the queue, a rotation starts with as many, and those that
   services.declare([{ ...declaration, scaling: { kind: "fixed", count: 2 } }]);
   await project.mustUp();
   expect((await services.instances()).map(({ phase }) => phase)).toEqual(["proven", "proven"]);
-  expect((await services.objects()).filter((name) => name.startsWith("autoscaler/"))).toEqual([]);
+  expect((await services.objects()).filter((name) => name.startsWith("horizontalpodautoscaler/"))).toEqual([]);
   expect((await declaredRelease()).id).toBe(release.id);
 
   const destroyed = await project.destroy();

@@ -254,8 +254,8 @@ describe("a workstation in a cluster declares", () => {
         { name: "agent", containerPort: 8199 },
         { name: "relay", containerPort: 8190 },
       ],
-      startupProbe: { httpGet: { path: "/started", port: 8199 } },
-      readinessProbe: { httpGet: { path: "/ready", port: 8199 } },
+      startupProbe: { httpGet: { path: "/started?wait=25", port: 8199 } },
+      readinessProbe: { httpGet: { path: "/ready?wait=25", port: 8199 } },
     });
     const [comfyui] = containers;
     expect(comfyui).toMatchObject({

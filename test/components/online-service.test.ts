@@ -77,7 +77,7 @@ describe("an online service declares", () => {
           environmentVariables: { HF_HOME: "/hub" },
           health: { timeout: "4m", stableFor: "2s", smoke: "smoke.json", acceptFailing: ["old"] },
           drain: { deadline: "1h", onDeadline: "stop" },
-          gateway: { port: 8080, maximumBodySize: "50 MiB" },
+          gateway: { port: 8080, apiKeys: "declared", maximumBodySize: "50 MiB" },
           takeover: true,
         },
       },

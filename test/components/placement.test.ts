@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import {
   anywhere,
   fixed,
+  GpuNodeGroup,
   karpenter,
   keda,
   kubernetes,
@@ -22,7 +23,9 @@ const place = { context: "prod", namespace: "team", service: "studio" };
 const displayUrn = (type: string) =>
   `urn:pulumi:stack::project::comfyui:index:OnlineService$pulumi-nodejs:dynamic/comfyui:${type}::studio`;
 
-async function declare(placement: OnlineServiceArgs["placement"], more: Partial<OnlineServiceArgs> = {}) {
+type Placed = OnlineServiceArgs["placement"];
+
+async function declare(given: Placed | (() => Placed), more: Partial<OnlineServiceArgs> = {}) {
   const recording = recordDeclarations({
     ClusterServiceClaim: { since: "then", programs: "programs" },
     ClusterRelease: {
@@ -38,6 +41,7 @@ async function declare(placement: OnlineServiceArgs["placement"], more: Partial<
     NodeCapacity: { nodes: 3 },
     Deployment: { metadata: { uid: "uid-of-deployment" } },
   });
+  const placement = typeof given === "function" ? given() : given;
   const placed = placement === undefined ? {} : { placement };
   const service = new OnlineService("studio", { platform, snapshot, scaling: fixed(3), ...placed, ...more });
   await valueIn(service.url);
@@ -170,6 +174,31 @@ describe("a placement that makes nothing in AWS", () => {
     expect(native(recording)).toEqual([]);
     expect(recording.declared.map(({ type }) => type)).not.toContainEqual(expect.stringContaining("NodeCapacity"));
   });
+});
+
+test("a GpuNodeGroup alone is shared: its name, which changes with its machines, is part of the release", async () => {
+  const placedOn = async (instanceTypes: readonly string[]) => {
+    const args = {
+      cluster: "prod",
+      instanceTypes,
+      size: 1,
+      subnetIds: ["subnet-1"],
+      role: "arn:aws:iam::123456789012:role/n",
+    };
+    const recording = await declare(() => new GpuNodeGroup("gpus", args));
+    const { nodeGroupName } = recording.find("NodeGroup", "gpus-nodes").inputs;
+    expect(recording.find("ClusterRelease", "studio").inputs.placement).toEqual({
+      kind: "shared",
+      nodeGroup: nodeGroupName,
+    });
+    expect(recording.find("ClusterRelease", "studio").dependsOn).toContain("NodeGroup gpus-nodes");
+    const { declarations } = recording.find("ClusterServiceClaim", "studio").inputs;
+    expect((declarations as readonly { readonly arguments: object }[]).at(-1)?.arguments).toMatchObject({
+      placement: { kind: "shared", gpusPerNode: 1, taints: [{ key: "nvidia.com/gpu" }] },
+    });
+    return nodeGroupName;
+  };
+  expect(await placedOn(["g5.xlarge"])).not.toBe(await placedOn(["g5.2xlarge"]));
 });
 
 test("what is declared names clusters and groups, and holds no resources", async () => {

@@ -138,6 +138,19 @@ describe("the nodes of a release", () => {
     expect(group.size.desiredSize).toBe(2);
   });
 
+  test("are left to an autoscaler within its bounds, and begin again below them", async () => {
+    const scaled = (more: object = {}) => inputs({ count: 2, least: 1, most: 6, ...more });
+    await createWithNodes(scaled());
+    group.size.desiredSize = 1;
+    expect(await nodeCapacity.live?.(release, stateOf(scaled()))).toEqual({ changes: false, replaces: [] });
+    await nodeCapacity.update(release, stateOf(scaled()), scaled({ most: 8 }), context());
+    expect(group.size).toEqual({ minSize: 0, maxSize: 8, desiredSize: 1 });
+    group.size.desiredSize = 0;
+    expect(await nodeCapacity.live?.(release, stateOf(scaled()))).toEqual({ changes: true, replaces: [] });
+    await nodeCapacity.update(release, stateOf(scaled()), scaled(), context());
+    expect(group.size.desiredSize).toBe(2);
+  });
+
   test("stay where the release serves and no more come; what came in vain goes", async () => {
     await createWithNodes(inputs());
     await records.change((record) => {
@@ -156,7 +169,7 @@ describe("the nodes of a release", () => {
       await cluster.core.createNamespacedPod({ namespace, body: { metadata: { name: id, labels }, spec } });
     }
     fake.shortage = shortages.quota;
-    const more = inputs({ count: 4, most: 4 });
+    const more = inputs({ count: 4, least: 4, most: 4 });
     await expect(nodeCapacity.update(release, stateOf(inputs()), more, context())).rejects.toThrow("4 nodes");
     expect(group.size.desiredSize).toBe(2);
     expect(group.machines).toHaveLength(2);

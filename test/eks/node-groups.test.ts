@@ -161,6 +161,22 @@ describe("scaling a node group up", () => {
     );
   });
 
+  test("says when something else has changed the size meanwhile", async () => {
+    const made = fake.addGroup(cluster, name);
+    fake.shortage = { message: "no machine for now" };
+    const abort = new AbortController();
+    const waiting = up(1, {
+      signal: abort.signal,
+      progress: (message: string) => {
+        progress.push(message);
+        made.activities = [];
+        made.size.desiredSize = 0;
+        if (message.includes("EKS is told to have 0 again")) abort.abort(new Error("seen"));
+      },
+    });
+    await expect(waiting).rejects.toThrow("seen");
+  });
+
   test("does not take an earlier attempt's failure for its own", async () => {
     const made = fake.addGroup(cluster, name);
     fake.note(made, "Failed", shortages.quota.message);

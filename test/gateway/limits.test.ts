@@ -69,6 +69,22 @@ describe("API keys", () => {
     expect(headers).not.toHaveProperty("x-api-key");
   });
 
+  test("are not replaced by what a load balancer says of who has logged in, of which nothing reaches an instance", async () => {
+    await begin({ apiKeyHashes: [sha256("key")] });
+    const headers = {
+      "x-amzn-oidc-accesstoken": "token-of-person",
+      "x-amzn-oidc-data": "claims-of-person",
+      "x-amzn-oidc-identity": "person",
+      cookie: "AWSELBAuthSessionCookie-0=session-a; theirs=1; AWSELBAuthSessionCookie-1=session-b",
+    };
+    expect((await bench.get("/", { headers })).status).toBe(401);
+    await expect(bench.socket("me", { headers })).rejects.toThrow("401");
+    await bench.get("/", { headers: { ...headers, "x-api-key": "key" } });
+    expect(a.requestHeaders.at(-1)).toMatchObject({ cookie: "theirs=1" });
+    await bench.socket(null, { path: "/plugin-socket", headers: { ...headers, "x-api-key": "key" } });
+    expect(JSON.stringify(a.requestHeaders)).not.toMatch(/x-amzn-oidc|of-person|AWSELB|session-[ab]/);
+  });
+
   test("reach neither an instance nor the log as part of a URL, while a plugin's own stays", async () => {
     await begin({ apiKeyHashes: [sha256("secret-key")] });
     const headers = { "x-api-key": "secret-key" };

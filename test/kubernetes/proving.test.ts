@@ -69,11 +69,12 @@ describe("a gate", () => {
     return core.replaceNamespacedPodStatus({ name, namespace, body: { ...pod, status } });
   }
 
-  async function gate({ count = 1, timeout = 60_000, port = server.port } = {}): Promise<void> {
+  async function gate({ count = 1, timeout = 60_000, port = server.port, nodeSelector = {} } = {}): Promise<void> {
     const { namespace } = cluster;
     const own = await connectCluster({ kubeconfig: server.kubeconfig("admin", port), namespace });
     await untilProven(new ServiceRecords(own, "studio"), {
-      ...{ release, deployment, count, settings, timeout },
+      ...{ release, deployment, count, timeout },
+      settings: { ...settings, nodeSelector },
       progress: (text) => said.push(text),
       warn: (text) => warned.push(text),
       signal: new AbortController().signal,
@@ -90,6 +91,17 @@ describe("a gate", () => {
     expect(warned).toEqual([
       "r1-aaaaa/x-a was taken away (the pod has ended (Evicted: The node was low on resource: ephemeral-storage.)): another one in its place is waited for",
     ]);
+  });
+
+  test("waits for nodes of Karpenter's without warning, and names them at its end", async () => {
+    const message = "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.";
+    const status = { type: "PodScheduled", status: "False", reason: "Unschedulable", message };
+    await makePod("a", { phase: "Pending", conditions: [status] });
+    const nodeSelector = { "karpenter.sh/nodepool": "gpu", [releaseLabel]: release };
+    const text = "Karpenter has made no node of the NodePool gpu for r1-aaaaa/x-a so far";
+    await expect(gate({ timeout: 1_000, nodeSelector })).rejects.toThrow(text);
+    expect(said.join("\n")).toContain(`${text}: 0/3 nodes are available`);
+    expect(warned).toEqual([]);
   });
 
   test("fails when pods are taken away again and again, with the reason", async () => {

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import type { EnvironmentLocation } from "../../runtime/environment";
@@ -57,6 +57,22 @@ test.runIf(isRoot)("a mount point is filled, which cannot get its name at the en
   expect(withoutTimes(describeTree(target))).toEqual(withoutTimes(describeTree(at("plain"))));
 });
 
+test.runIf(isRoot)("another user's volume is filled, and noted for a later restore over it", async () => {
+  const target = mountAt("volume", "size=64m,mode=0777");
+  chmodSync(folder.path, 0o777);
+  process.seteuid?.(65534);
+  try {
+    const { remarks } = await restore({ ...request(target), location: at("env") });
+    expect(remarks).toEqual([]);
+    const { remarks: again } = await restore({ reference: packed.reference, target, location: at("env"), over: true });
+    expect(again).toEqual([]);
+  } finally {
+    process.seteuid?.(0);
+  }
+  expect(statSync(target).uid).toBe(0);
+  expect(statSync(join(target, "ComfyUI")).uid).toBe(65534);
+});
+
 test("what a kill left is refused by a scan, and gone on with, by a process of another container as well", async () => {
   const target = at("target");
   mkdirSync(target);
@@ -76,7 +92,9 @@ test("what a kill left is refused by a scan, and gone on with, by a process of a
   const mark = JSON.parse(readFileSync(join(target, incompleteMarker), "utf8"));
   const foreign = { ...mark, token: mark.token.replace(/^[0-9a-f]{8}/, "00000000") };
   writeFileSync(join(target, incompleteMarker), JSON.stringify(foreign));
-  await expect(restore({ ...request(target), inPlace: false, over: true })).rejects.toThrow(/another process restores/);
+  await expect(restore({ reference: packed.reference, target, location: at("env"), over: true })).rejects.toThrow(
+    /another process restores/,
+  );
 
   await restore(request(target));
 

@@ -250,8 +250,11 @@ export class ClusterServices implements AsyncDisposable {
       pod: core.listNamespacedPod({ namespace, labelSelector }),
       configmap: core.listNamespacedConfigMap({ namespace, labelSelector }),
       secret: core.listNamespacedSecret({ namespace, labelSelector }),
-      autoscaler: this.connection.autoscaling.listNamespacedHorizontalPodAutoscaler({ namespace, labelSelector }),
-      budget: this.connection.policy.listNamespacedPodDisruptionBudget({ namespace, labelSelector }),
+      horizontalpodautoscaler: this.connection.autoscaling.listNamespacedHorizontalPodAutoscaler({
+        namespace,
+        labelSelector,
+      }),
+      poddisruptionbudget: this.connection.policy.listNamespacedPodDisruptionBudget({ namespace, labelSelector }),
       service: core.listNamespacedService({ namespace, labelSelector }),
       serviceaccount: core.listNamespacedServiceAccount({ namespace, labelSelector }),
     };
@@ -277,8 +280,11 @@ export class ClusterServices implements AsyncDisposable {
   }
 }
 
+/** What keeps all else from nodes with GPUs, as it does in most clusters: a gateway that goes with a test's node cuts its clients off. */
+const onlyForGpus = "nvidia.com/gpu=present:NoSchedule";
+
 async function addNode({ lab }: TestCluster, labels: Readonly<Record<string, string>>, gpus: number): Promise<string> {
   const name = `gpu-${randomBytes(3).toString("hex")}`;
-  await lab.addNode(name, { gpus, labels });
+  await lab.addNode(name, { gpus, labels, taints: [onlyForGpus] });
   return name;
 }

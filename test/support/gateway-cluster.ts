@@ -91,11 +91,15 @@ export class GatewayCluster {
   }
 
   /** Starts a gateway, and waits until it is ready for clients. */
-  async gateway(options: { kubeconfig?: string; waits?: boolean } = {}): Promise<ClusterGateway> {
+  async gateway(
+    options: { kubeconfig?: string; waits?: boolean; parameters?: readonly string[] } = {},
+  ): Promise<ClusterGateway> {
     const host = this.address();
     const name = `${service}-${this.gateways.length}`;
     const kubeconfig = options.kubeconfig ?? this.server.kubeconfig("gateway");
-    const gateway = new ClusterGateway(this, name, host, join(this.folder.path, name), kubeconfig, this.bundle);
+    const folder = join(this.folder.path, name);
+    const { parameters = [] } = options;
+    const gateway = new ClusterGateway(this, name, host, folder, kubeconfig, this.bundle, parameters);
     this.gateways.push(gateway);
     gateway.start();
     await gateway.program.listening();
@@ -381,6 +385,7 @@ export class ClusterGateway {
     readonly folder: string,
     private readonly kubeconfig: string,
     private readonly bundle: string,
+    private readonly parameters: readonly string[],
   ) {}
 
   get url(): string {
@@ -395,7 +400,7 @@ export class ClusterGateway {
   /** Also once more, with the same folder. */
   start(): void {
     const parameters = ["--service", service, "--host", this.host, "--port", String(port), "--folder", this.folder];
-    this.running = new GatewayProgram(this.bundle, ["kubernetes", ...parameters], undefined, {
+    this.running = new GatewayProgram(this.bundle, ["kubernetes", ...parameters, ...this.parameters], undefined, {
       PATH: process.env.PATH,
       KUBECONFIG: this.kubeconfig,
       POD_NAME: this.name,

@@ -31,8 +31,11 @@ interface Registration {
   getObject(): { toJavaScript(): Record<string, unknown> } | undefined;
 }
 
+type Done = (error: unknown, response: unknown) => void;
+
 interface Monitor {
-  registerResource(request: Registration, done: (error: unknown, response: unknown) => void): Promise<void>;
+  registerResource(request: Registration, done: Done): Promise<void>;
+  registerResourceOutputs(request: { getUrn(): string }, done: Done): Promise<void>;
 }
 
 const shortType = (type: string) => type.replace(/^.*[:/]/, "");
@@ -49,15 +52,21 @@ export const secret = (value: unknown) => ({
   value,
 });
 
-/** Records what a program declares from now on. The outputs are those that a resource or function of the type then has. */
-export function recordDeclarations(outputs: Readonly<Record<string, Record<string, unknown>>> = {}) {
+/**
+ * Records what a program declares from now on. The outputs are those that a resource of the type then has; the answers, by their functions'
+ * names, what a provider is asked for.
+ */
+export function recordDeclarations(
+  outputs: Readonly<Record<string, Record<string, unknown>>> = {},
+  answers: Readonly<Record<string, Record<string, unknown>>> = {},
+) {
   const declared: Declared[] = [];
   const mocks: pulumi.runtime.Mocks = {
     newResource: ({ type, name, inputs }) => ({
       id: `${shortType(type)}-${name}-id`,
       state: { ...inputs, ...outputs[shortType(type)] },
     }),
-    call: ({ token, inputs }) => ({ ...inputs, ...outputs[shortType(token)] }),
+    call: ({ token, inputs }) => ({ ...inputs, ...answers[shortType(token)] }),
   };
   pulumi.runtime.setMocks(mocks, "project", "stack", false, "organization");
   const monitor = getMonitor() as unknown as Monitor;
@@ -78,8 +87,17 @@ export function recordDeclarations(outputs: Readonly<Record<string, Record<strin
     });
     return register(request, done);
   };
+  const complete: string[] = [];
+  const registerOutputs = monitor.registerResourceOutputs.bind(monitor);
+  monitor.registerResourceOutputs = (request, done) =>
+    registerOutputs(request, (error, response) => {
+      complete.push(label(request.getUrn()));
+      done(error, response);
+    });
   return {
     declared,
+    /** Short type and name of the components whose outputs are registered: all that is in them is declared. */
+    complete,
     find: (type: string, name: string): Declared => {
       const found = declared.find((resource) => shortType(resource.type) === type && resource.name === name);
       if (found) return found;

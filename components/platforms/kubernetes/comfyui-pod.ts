@@ -6,6 +6,9 @@ import { podSecurity, restricted } from "../../../runtime/kubernetes/pod-securit
 import { nodeCacheMount, nodeCacheVolume, prepareNodeCache } from "./node-cache";
 import { programMounts, programVolumes, runProgram } from "./program";
 
+/** Seconds for which the agent holds a probe of what is not so yet. */
+const held = 25;
+
 /** Where the kubelet mounts a service account's token by itself. */
 const tokenFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -44,6 +47,12 @@ export function comfyuiPod(declaration: ComfyUIPod) {
   const gpus = gpu.count === 0 ? {} : { [gpu.resource]: String(gpu.count) };
   const ephemeral = storage === undefined ? {} : { "ephemeral-storage": storage };
   const probe = (path: string) => ({ httpGet: { path, port: ports.agent } });
+  // Held until it holds: a failure is an event each, of which the kubelet drops all that come after the first few.
+  const heldProbe = (path: string) => ({
+    ...probe(`${path}?wait=${held}`),
+    periodSeconds: 1,
+    timeoutSeconds: held + 5,
+  });
   // What a person downloads in a workstation goes to the models' claim.
   const modelsReadOnly = mode === "instance";
   const shared = [
@@ -80,9 +89,9 @@ export function comfyuiPod(declaration: ComfyUIPod) {
           ...(mode === "instance" ? [] : [{ name: "relay", containerPort: ports.relay }]),
         ],
         // As long as a restore takes: whoever waits for the pod ends it.
-        startupProbe: { ...probe("/started"), periodSeconds: 1, failureThreshold: 86_400 },
+        startupProbe: { ...heldProbe("/started"), failureThreshold: 86_400 },
         // An agent that is started again is silent for a few seconds, and says nothing of ComfyUI by that.
-        readinessProbe: { ...probe("/ready"), periodSeconds: 1, failureThreshold: 5 },
+        readinessProbe: { ...heldProbe("/ready"), failureThreshold: 5 },
         resources: { requests: { cpu: "100m", memory: "256Mi" } },
         securityContext: { ...restricted, readOnlyRootFilesystem: true },
         terminationMessagePolicy: "FallbackToLogsOnError",

@@ -6,6 +6,7 @@ import { durationSchema, sizeSchema } from "../../../runtime/units";
 import { apiKeyHashes } from "../../api-keys";
 import type { GatewayArgs } from "../../online-service-args";
 import { sdk } from "../../sdk";
+import { entrance as frontEntrance, gatewayTimes } from "./entrance";
 import { metadata, plugin } from "./metadata";
 import { programMounts, programVolumes, runProgram } from "./program";
 import { k8s } from "./sdk";
@@ -13,8 +14,6 @@ import { k8s } from "./sdk";
 const podPort = ports.gateway;
 /** User of the gateway's pods. */
 const user = 1000;
-/** Seconds that a gateway gets to hand over and to finish what is under way. */
-const grace = 90;
 
 export interface GatewayDeclaration {
   readonly name: string;
@@ -29,7 +28,8 @@ export interface GatewayDeclaration {
 /** Two gateways, of which one leads, behind an address that stays. Returns it, and what has to be there while instances drain. */
 export function gateway({ name, namespace, image, programs, args, opts }: GatewayDeclaration) {
   const names = objectNames(name);
-  const { port = podPort, service = {}, ingress } = args;
+  const { port = podPort, service = {}, ingress, entrance } = args;
+  const times = gatewayTimes(entrance);
   const meta = (annotations: Readonly<Record<string, string>> = {}, object = names.gateway) =>
     metadata(object, name, namespace, "gateway", { annotations });
   const labels = labelsOf(name, "gateway");
@@ -55,7 +55,7 @@ export function gateway({ name, namespace, image, programs, args, opts }: Gatewa
             serviceAccountName: names.gateway,
             enableServiceLinks: false,
             securityContext: podSecurity(user),
-            terminationGracePeriodSeconds: grace,
+            terminationGracePeriodSeconds: times.grace,
             topologySpreadConstraints: [
               {
                 maxSkew: 1,
@@ -70,6 +70,7 @@ export function gateway({ name, namespace, image, programs, args, opts }: Gatewa
                 image,
                 command: runProgram("gateway.js", [
                   ...["kubernetes", "--service", name, "--port", String(podPort), "--folder", "/comfyui/spool"],
+                  ...times.parameters,
                 ]),
                 env: [
                   { name: "POD_NAME", valueFrom: { fieldRef: { fieldPath: "metadata.name" } } },
@@ -111,6 +112,9 @@ export function gateway({ name, namespace, image, programs, args, opts }: Gatewa
         type: service.type ?? "ClusterIP",
         selector: labels,
         ports: [{ name: "http", port, targetPort: podPort, appProtocol: "http" }],
+        ...(service.loadBalancerSourceRanges === undefined
+          ? {}
+          : { loadBalancerSourceRanges: [...service.loadBalancerSourceRanges] }),
       },
     },
     opts,
@@ -144,19 +148,27 @@ export function gateway({ name, namespace, image, programs, args, opts }: Gatewa
     );
     own.push(front);
   }
-  const open =
-    ingress !== undefined
-      ? "gateway.ingress"
-      : service.type === undefined || service.type === "ClusterIP"
-        ? null
-        : `gateway.service.type "${service.type}"`;
-  if (open !== null && args.apiKeys === undefined) {
-    const reason = `${open} leads in from outside of the cluster, and without gateway.apiKeys everybody who gets there is let in`;
-    void sdk.log.warn(`${reason}: who runs workflows runs the plugins' code`, address);
-  }
+  warnOfOpenWays(args, address);
+  const way = entrance === undefined ? null : frontEntrance({ name, namespace, entrance, address, port, opts });
+  if (way !== null) own.push(way.resource);
   // Where a person outside reaches it is the load balancer's or the ingress controller's to say.
-  const url = ingress === undefined ? insideUrl(name, namespace, args) : `https://${ingress.host}`;
-  return { url: sdk.output(url), resources: own };
+  const inside = ingress === undefined ? insideUrl(name, namespace, args) : `https://${ingress.host}`;
+  return { url: way?.url ?? sdk.output(inside), resources: own };
+}
+
+/** Ways in that may be open to more people than they should be. What is so for certain is refused by the declaration's check. */
+function warnOfOpenWays({ service = {}, ingress, apiKeys }: GatewayArgs, address: pulumi.Resource): void {
+  const type = service.type ?? "ClusterIP";
+  const open = [
+    ...(ingress === undefined ? [] : ["gateway.ingress"]),
+    ...(type === "ClusterIP" || service.allowPublicWithoutAuthentication === true
+      ? []
+      : [`gateway.service.type ${JSON.stringify(type)}`]),
+  ];
+  if (open.length === 0 || apiKeys !== undefined) return;
+  const lead = open.length === 1 ? "leads" : "lead";
+  const reason = `${open.join(" and ")} ${lead} in from outside of the cluster, and without gateway.apiKeys everybody who gets there is let in`;
+  void sdk.log.warn(`${reason}: who runs workflows runs the plugins' code`, address);
 }
 
 /** Where the cluster's own pods reach the gateway. */

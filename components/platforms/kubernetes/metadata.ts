@@ -10,6 +10,8 @@ export const plugin = {
   noWait: { "pulumi.com/skipAwait": "true" },
   /** Created once it has a UID; its deletion still waits for its pods, without which nodes would go under them. */
   waitForUid: { "pulumi.com/waitFor": "jsonpath={.metadata.uid}" },
+  /** Created once a load balancer has an address. */
+  waitForAddress: { "pulumi.com/waitFor": "jsonpath={.status.loadBalancer.ingress[0].hostname}" },
 } as const;
 
 export interface ObjectOptions {

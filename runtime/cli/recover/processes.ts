@@ -76,7 +76,7 @@ function namedStack(args: readonly string[]): string | undefined {
 }
 
 /** The engine that a process works for as its plugin (dynamic provider, language host), or null for any other process. */
-export function engineOf({ arguments: args }: RunningProcess): { readonly host: string; readonly port: number } | null {
+function engineOf({ arguments: args }: RunningProcess): { readonly host: string; readonly port: number } | null {
   const plugin = args.findIndex(
     (argument) =>
       /@pulumi[\\/]pulumi[\\/]cmd[\\/]dynamic-provider/.test(argument) ||

@@ -34,7 +34,7 @@ export interface LeaseTimes {
   readonly retry: number;
 }
 
-export const defaultLeaseTimes: LeaseTimes = { duration: 10_000, renewDeadline: 6_000, retry: 2_000 };
+const defaultLeaseTimes: LeaseTimes = { duration: 10_000, renewDeadline: 6_000, retry: 2_000 };
 
 /** What was found by asking a holder itself. */
 export type Consultation = "leads" | "gone" | "unknown";

@@ -40,9 +40,9 @@ const handover = { requests: 12_000, keeping: 5_000, copying: 5_000, successor: 
 const lookInterval = 500;
 /**
  * Milliseconds from the signal to stop for which new connections are still taken: so long it takes until nobody is sent here
- * any more.
+ * any more. Load balancers that send to pods themselves take longer than a cluster's nodes, and are reckoned with by who starts the gateway.
  */
-const farewell = 5_000;
+const usualFarewell = 5_000;
 
 export interface MemberOptions {
   readonly api: KubernetesApi;
@@ -62,6 +62,8 @@ export interface MemberOptions {
   readonly pace?: WatchPace;
   /** Milliseconds for which connections are still taken after {@link Member.close}. Default 5 s. */
   readonly farewell?: number;
+  /** Milliseconds for which a connection without a request is kept. Default 75 s. */
+  readonly keepAliveTimeout?: number;
   /** Default: 3 s of grace, 30 s in all. */
   readonly shutdown?: Shutdown;
 }
@@ -120,7 +122,12 @@ export class Member implements Handler {
     };
     this.forwarder = new Forwarder(forwarding);
     this.sockets = new SocketForwarder(this.forwarder, forwarding);
-    this.listener = new Listener(this, { headersTimeout: defaultTimeouts.head, log });
+    const { keepAliveTimeout } = options;
+    this.listener = new Listener(this, {
+      headersTimeout: defaultTimeouts.head,
+      ...(keepAliveTimeout === undefined ? {} : { keepAliveTimeout }),
+      log,
+    });
   }
 
   /** Returns the URL once it listens. Fails without usable settings, or when the port is taken. */
@@ -179,10 +186,10 @@ export class Member implements Handler {
 
   /** Hands over what it leads, and ends as a gateway does. */
   async close(): Promise<void> {
-    const { log, shutdown = { keepAliveGrace: 3_000, deadline: 30_000 } } = this.options;
-    log("stopping");
+    const { log, farewell = usualFarewell, shutdown = { keepAliveGrace: 3_000, deadline: 30_000 } } = this.options;
+    log(`stopping; new connections are taken for ${farewell / 1_000} s more`);
     this.stopping = true;
-    const stayed = delay(this.options.farewell ?? farewell);
+    const stayed = delay(farewell);
     // It takes no part any more, but what still comes has to be passed on to who leads.
     const looking = setInterval(() => {
       if (!this.election.holdsLease) this.election.lookWhoHolds().catch((error: Error) => log(error.message));
@@ -193,9 +200,12 @@ export class Member implements Handler {
     const { leadership } = this;
     const successor = leadership === null ? null : await this.handOver(leadership);
     if (leadership === null) await this.copy.stop(true);
-    if (leadership === null || successor !== null) await stayed;
+    // A client whose socket stayed here would hear nothing of what it then has the successor do.
+    if (successor !== null) await Promise.all([leadership?.gateway.closeSockets(), stayed]);
+    else if (leadership === null) await stayed;
     this.sockets.close();
-    await Promise.all([this.listener.close(shutdown), leadership?.gateway.closeSockets()]);
+    const orphaned = successor === null ? leadership?.gateway.closeSockets() : undefined;
+    await Promise.all([this.listener.close(shutdown), orphaned]);
     if (leadership !== null && successor === null) {
       await leadership.end();
       await this.releaseLease();

@@ -10,13 +10,16 @@ export interface KubernetesGatewayOptions {
   readonly host?: string;
   /** For the spool. */
   readonly folder: string;
+  /** See {@link MemberOptions}. */
+  readonly farewell?: number;
+  readonly keepAliveTimeout?: number;
   /** By the downward API: POD_NAME, POD_NAMESPACE, POD_IP. With KUBECONFIG, that file says where the API server is. */
   readonly environment: NodeJS.ProcessEnv;
 }
 
 /** Starts one of a service's gateways in a cluster; returns once it listens. */
 export async function startKubernetesGateway(options: KubernetesGatewayOptions): Promise<{ close(): Promise<void> }> {
-  const { service, port, host, folder, environment } = options;
+  const { environment, ...given } = options;
   const need = (name: string) => {
     const value = environment[name];
     if (!value) throw new Error(`${name} is not set: the pod's name, namespace and address are needed (downward API)`);
@@ -28,11 +31,8 @@ export async function startKubernetesGateway(options: KubernetesGatewayOptions):
   const member = new Member({
     api: new KubernetesApi(config),
     namespace: need("POD_NAMESPACE"),
-    service,
+    ...given,
     identity: { pod: need("POD_NAME"), address: need("POD_IP") },
-    port,
-    ...(host === undefined ? {} : { host }),
-    folder,
     log: printLog,
   });
   await member.start();

@@ -20,7 +20,7 @@ export interface LookAgain {
   readonly progress: Int32Array<SharedArrayBuffer>;
 }
 
-export const nextPiece = 0;
+const nextPiece = 0;
 export const stopped = 1;
 
 /** Entries of a piece of work: some milliseconds. */

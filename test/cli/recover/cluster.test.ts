@@ -1,5 +1,5 @@
 import { mkdirSync } from "node:fs";
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { knownInClusters } from "../../../runtime/cli/recover/cluster-state";
 import { parseState } from "../../../runtime/cli/recover/state";
 import { annotationsOf, labelsOf, ServiceRecords } from "../../../runtime/kubernetes";
@@ -9,6 +9,7 @@ import { makeStack, pathWithPulumi } from "../../support/cli-pulumi";
 import { runCli } from "../../support/cli-run";
 import { type StateResource, stackState, stateResource } from "../../support/cli-stack-state";
 import { WrittenNamespace, type WrittenService } from "../../support/cluster-objects";
+import { FakeEks } from "../../support/fake-eks";
 
 const owner = { organization: "organization", project: "studio", stack: "dev" };
 const path = pathWithPulumi ?? "";
@@ -116,6 +117,38 @@ describe.skipIf(pathWithPulumi === null)("recover in a cluster", () => {
       [removedBefore, "removed"],
     ]);
     expect((await service.records.target()).draining).toEqual([]);
+  });
+
+  it("removes the nodes of a release that no state knows, after its pods", async () => {
+    const { service, all } = await serving();
+    const orphan = await service.release(["started"]);
+    const account = await FakeEks.start();
+    onTestFinished(() => account.stop());
+    // The command runs in this process.
+    for (const [key, value] of Object.entries(account.environment)) vi.stubEnv(key, value);
+    account.addGroup("prod", `studio-${orphan}`, { maxSize: 2, desiredSize: 2 });
+    account.addGroup("prod", "another");
+    const nodes = { cluster: "prod", nodeGroup: `studio-${orphan}` };
+    await service.records.change((record) => ({
+      ...record,
+      releases: record.releases.map((each) => (each.id === orphan ? { ...each, nodes } : each)),
+    }));
+
+    const { code, json } = await runCli(["recover", "--yes", "--json"], contextOf(all));
+    vi.unstubAllEnvs();
+
+    expect(code).toBe(0);
+    expect(json).toMatchObject({
+      orphans: [
+        {
+          kind: "release",
+          release: orphan,
+          detail: expect.stringContaining(`node group studio-${orphan} of the EKS cluster prod`),
+          removed: true,
+        },
+      ],
+    });
+    expect([...account.groups.keys()]).toEqual(["prod/another"]);
   });
 
   it("removes the objects of a known release whose creation was killed, but not those that serve", async () => {

@@ -1,4 +1,4 @@
-import { Agent, request } from "node:http";
+import { Agent, type IncomingMessage, request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { ApiServer } from "../../support/api-server";
@@ -125,6 +125,41 @@ test("gateways are replaced one after the other under load, and every request is
   // What the first leader kept, the last one still has.
   const last = await cluster.leader();
   for (const id of finished) expect(Object.keys(await last.json(`/history/${id}`))).toEqual([id]);
+});
+
+test("a gateway that load balancers still send to goes on for as long as it is told, and has its clients' sockets opened at its successor", async () => {
+  await cluster.pod("r1-aaaaa", "x-1");
+  await cluster.serve("r1-aaaaa");
+  const parameters = ["--farewell", "3600", "--keep-alive", "735"];
+  const old = await cluster.gateway({ parameters });
+  const other = await cluster.gateway({ parameters });
+  const client = await cluster.socket(old, "me");
+  old.signal("SIGTERM");
+  expect(await client.closed).toBe(1012);
+  expect(await cluster.leader()).toBe(other);
+  expect(old.program.output).toContain("new connections are taken for 3600 s more");
+  expect(await old.isReady()).toBe(false);
+  // On a connection of its own each: the load balancer's next requests.
+  const again = await cluster.socket(old, "me");
+  const id = await old.prompt("me");
+  await again.end(id);
+  expect(await old.image(await old.result(id))).toContain(`for ${id}`);
+  expect(old.program.child.exitCode).toBeNull();
+});
+
+test("whether a gateway is ready is told without a key, under any host, and on connections that outlive a load balancer's", async () => {
+  await cluster.remove();
+  cluster = await GatewayCluster.create(server, { apiKeyHashes: ["0".repeat(64)] });
+  await cluster.pod("r1-aaaaa", "x-1");
+  await cluster.serve("r1-aaaaa");
+  const gateway = await cluster.gateway({ parameters: ["--keep-alive", "735"] });
+  expect((await fetch(`${gateway.url}/system_stats`)).status).toBe(401);
+  const headers = { host: "10.0.0.7:8188", origin: "https://elsewhere.example", connection: "keep-alive" };
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+    request(`${gateway.url}/_gateway/ready`, { headers }, resolve).on("error", reject).end();
+  });
+  answer.resume();
+  expect([answer.statusCode, answer.headers["keep-alive"]]).toEqual([200, "timeout=735"]);
 });
 
 test("a gateway without another one ends as one always did, and gives its Lease up at the end", async () => {
