@@ -65,16 +65,17 @@ export class ClusterServices implements AsyncDisposable {
     readonly project: PulumiProject,
     /** Of its nodes, which its pods ask for: tests may share a cluster. */
     private readonly labels: Readonly<Record<string, string>>,
-    /** The first node with GPUs. */
+    /** The first node with GPUs; empty where they are made otherwise. */
     readonly node: string,
   ) {}
 
-  /** @param gpus of the node that is added. */
-  static async create(name: string, { gpus = gpusPerNode } = {}): Promise<ClusterServices> {
+  /** @param gpus of the node that is added; 0 for none: then pods go to any node, and `program` sees to those with GPUs. */
+  static async create(name: string, { gpus = gpusPerNode, program: source = program } = {}): Promise<ClusterServices> {
     useKubernetesPlugin();
     const cluster = await openCluster(name);
-    const labels = { "tests.pulumi-comfyui/pool": cluster.namespace };
-    const node = await addNode(cluster, labels, gpus);
+    const labels: Readonly<Record<string, string>> =
+      gpus === 0 ? {} : { "tests.pulumi-comfyui/pool": cluster.namespace };
+    const node = gpus === 0 ? "" : await addNode(cluster, labels, gpus);
     const s3 = await cluster.s3Server("versitygw");
     process.env.AWS_ACCESS_KEY_ID = keys.accessKeyId;
     process.env.AWS_SECRET_ACCESS_KEY = keys.secretAccessKey;
@@ -87,7 +88,7 @@ export class ClusterServices implements AsyncDisposable {
       },
     });
     const connection = await connectCluster({ kubeconfig, namespace });
-    const project = PulumiProject.create({ program, name });
+    const project = PulumiProject.create({ program: source, name });
     return new ClusterServices(cluster, connection, s3, project, labels, node);
   }
 
@@ -120,6 +121,7 @@ export class ClusterServices implements AsyncDisposable {
     services: readonly ServiceDeclaration[],
     platform: object = {},
     workstations: readonly WorkstationDeclaration[] = [],
+    more: object = {},
   ): void {
     const { cluster, s3, project, reference } = this;
     const { kubeconfig, namespace } = cluster;
@@ -133,6 +135,7 @@ export class ClusterServices implements AsyncDisposable {
     };
     this.declared = services;
     project.declare({
+      ...more,
       platform: { kubeconfig, namespace, pod, ...platform },
       workstations,
       services: services.map((service) => ({

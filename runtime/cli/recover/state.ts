@@ -82,17 +82,25 @@ function isVerification(type: string, inputs: StateResource["inputs"]): boolean 
 
 /**
  * The same state with resources in it that a dead run was creating, by their URNs with their ids. What they are is then read by a refresh.
- * Pulumi's own `refresh --import-pending-creates` takes the operation out of the state, and nothing in (seen with 3.259).
+ * Pulumi's own `refresh --import-pending-creates` takes the operation out of the state, and nothing in (seen with 3.259). A resource that one
+ * of them was to replace comes behind it and waits for its deletion, as Pulumi writes it after such a creation.
  */
 export function withCreated(state: StackState, ids: ReadonlyMap<string, string>): StackState {
-  const created = (state.deployment.pending_operations ?? []).flatMap(({ type: operation, resource }) => {
-    const id = ids.get(resource.urn);
-    return operation !== "creating" || id === undefined
-      ? []
-      : [{ ...resource, id, outputs: { ...resource.inputs, id } }];
+  const created = new Map(
+    (state.deployment.pending_operations ?? []).flatMap(({ type: operation, resource }) => {
+      const id = ids.get(resource.urn);
+      return operation !== "creating" || id === undefined
+        ? []
+        : [[resource.urn, { ...resource, id, outputs: { ...resource.inputs, id } }] as const];
+    }),
+  );
+  const resources = (state.deployment.resources ?? []).flatMap((resource) => {
+    const replacement = created.get(resource.urn);
+    if (replacement === undefined || resource.delete === true) return [resource];
+    created.delete(resource.urn);
+    return [replacement, { ...resource, delete: true }];
   });
-  const resources = [...(state.deployment.resources ?? []), ...created];
-  return { ...state, deployment: { ...state.deployment, resources } };
+  return { ...state, deployment: { ...state.deployment, resources: [...resources, ...created.values()] } };
 }
 
 /** The same state without pending operations. */

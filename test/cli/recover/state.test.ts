@@ -4,6 +4,7 @@ import {
   knownObjects,
   parseState,
   pendingOperations,
+  withCreated,
   withoutPendingOperations,
 } from "../../../runtime/cli/recover/state";
 import { pending, stackState, stateResource } from "../../support/cli-stack-state";
@@ -63,6 +64,30 @@ describe("a stack's state", () => {
       ["creating", true],
       ["creating", false],
       ["creating", true],
+    ]);
+  });
+
+  it("has what a dead run made in it, ahead of what that was to replace, which waits for its deletion", () => {
+    const group = (id: string) => ({
+      urn: "urn:pulumi:dev::studio::aws:eks/nodeGroup:NodeGroup::studio-nodes",
+      type: "aws:eks/nodeGroup:NodeGroup",
+      ...(id === "" ? {} : { id }),
+      inputs: { nodeGroupName: id === "lab:old" || id === "lab:older" ? id : "new" },
+    });
+    const [before, after] = [stateResource("Release", { release: "r1" }), stateResource("NodeCapacity", {})];
+    const older = { ...group("lab:older"), delete: true };
+    const state = read(
+      stackState({ resources: [before, group("lab:old"), older, after], pending: [pending("creating", group(""))] }),
+    );
+
+    const { deployment } = withCreated(state, new Map([[group("").urn, "lab:new"]]));
+
+    expect(deployment.resources).toEqual([
+      before,
+      { ...group(""), id: "lab:new", outputs: { nodeGroupName: "new", id: "lab:new" } },
+      { ...group("lab:old"), delete: true },
+      older,
+      after,
     ]);
   });
 });

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { answerAccount } from "./account-api";
 import { answerAutoScaling, errorXml } from "./auto-scaling-api";
 import { answerEks, answerUpdate, type EksCluster } from "./eks-api";
 import { AwsError } from "./errors";
@@ -19,8 +20,8 @@ export interface FakeAwsOptions {
 }
 
 /**
- * An AWS account with one EKS cluster: EKS' and Auto Scaling's APIs on one port of this machine, for the AWS SDK and for the stand-in of
- * the aws plugin. Whoever finds it by its environment variables needs credentials of any kind, too.
+ * An AWS account with one EKS cluster: the APIs of EKS and Auto Scaling, of quotas and prices, on one port of this machine, for the AWS SDK and
+ * for the stand-in of the aws plugin. Whoever finds it by its environment variables needs credentials of any kind, too.
  */
 export class FakeAws implements AsyncDisposable {
   readonly groups: NodeGroups;
@@ -53,6 +54,8 @@ export class FakeAws implements AsyncDisposable {
     return {
       AWS_ENDPOINT_URL_EKS: this.url,
       AWS_ENDPOINT_URL_AUTO_SCALING: this.url,
+      AWS_ENDPOINT_URL_SERVICE_QUOTAS: this.url,
+      AWS_ENDPOINT_URL_PRICING: this.url,
       AWS_REGION: "eu-west-1",
       AWS_ACCESS_KEY_ID: process.env.AWS_ACCESS_KEY_ID ?? "test",
       AWS_SECRET_ACCESS_KEY: process.env.AWS_SECRET_ACCESS_KEY ?? "test",
@@ -63,7 +66,8 @@ export class FakeAws implements AsyncDisposable {
     const text = await textOf(request);
     const { pathname, searchParams } = new URL(request.url ?? "/", this.url);
     const method = request.method ?? "GET";
-    const query = method === "POST" && pathname === "/";
+    const target = request.headers["x-amz-target"];
+    const query = method === "POST" && pathname === "/" && target === undefined;
     try {
       this.#throttle(query, pathname);
       if (query) {
@@ -72,7 +76,8 @@ export class FakeAws implements AsyncDisposable {
         return;
       }
       const body = text === "" ? {} : JSON.parse(text);
-      const answer = this.#answer(method, pathname, searchParams, body);
+      const answer =
+        target === undefined ? this.#answer(method, pathname, searchParams, body) : answerAccount(String(target), body);
       response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(answer));
     } catch (error) {
       if (!(error instanceof AwsError)) {
