@@ -33,10 +33,18 @@ export function parsePath(url: string): { readonly path: string; readonly query:
 }
 
 function decodePath(path: string): string {
-  return path
-    .split(/(%2f|%25)/i)
-    .map((part, index) => (index % 2 === 1 ? part : decodeOr(part)))
-    .join("");
+  return path.includes("%") ? decodeAscii(path, "%/").replace(/(?:%[89a-f][0-9a-f])+/gi, decodeOr) : path;
+}
+
+/**
+ * Decodes every escape of an ASCII character but of those that are named. An escape that has no meaning stays as it is, and keeps
+ * none of the others from being decoded, as in ComfyUI's server.
+ */
+export function decodeAscii(text: string, except = ""): string {
+  return text.replace(/%([0-7][0-9a-f])/gi, (written, hex: string) => {
+    const character = String.fromCharCode(Number.parseInt(hex, 16));
+    return except.includes(character) ? written : character;
+  });
 }
 
 /** The decoded text, or the text itself where it has no meaning. */

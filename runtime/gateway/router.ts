@@ -8,7 +8,7 @@ import { errorBody, sendError, sendJson } from "./answers";
 import { UnansweredError } from "./ask";
 import { BodyTooLargeError, declaresTooMuch, refuseTooLarge } from "./body";
 import { clientCookie, cookiesOf, setClientCookie } from "./cookies";
-import { clientKey, cookieKey, decodeOr, type Exchange, originForm, parsePath } from "./exchange";
+import { clientKey, cookieKey, decodeAscii, decodeOr, type Exchange, originForm, parsePath } from "./exchange";
 import { isLoopback } from "./foreign-origin";
 import { getHistory, getPromptHistory, postHistory } from "./history-routes";
 import type { Instance } from "./instance";
@@ -184,7 +184,7 @@ function clientsOf(request: IncomingMessage, query: URLSearchParams): string[] {
 
 /** Whether a path is below `/internal` for anybody who reads it, be it one who resolves `..` or one who joins slashes. */
 function isInternal(path: string): boolean {
-  return /^\/(api\/)?internal(\/|$)/.test(posix.normalize(`/${decodeOr(path)}`));
+  return /^\/(api\/)?internal(\/|$)/.test(posix.normalize(`/${decodeAscii(path)}`));
 }
 
 /** Answers, and reads what the client still sends, so that its connection stays usable. */

@@ -60,6 +60,14 @@ describe("what is below /internal is not reached", () => {
     "/./internal//logs",
     "/internal%2flogs",
     "/internal",
+    // An escape without meaning keeps none of the others from being decoded.
+    "/%69nternal/%zz",
+    "/%69nternal/files/%ff",
+    "/%69n%ffternal/../internal/logs",
+    "/x/..%2finternal/logs",
+    "/%2e%2e/%2e/api/%69nternal",
+    "/internal/.",
+    "/internal?api_key=x",
   ])("by %s", async (path) => {
     expect(statusOf(await get(path))).toBe(404);
     const upgrade = ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
