@@ -12,6 +12,7 @@ import {
   OnlineService,
 } from "../../index";
 import { isOwnAnnotation } from "../../providers/declarations/entrance";
+import { podSettings } from "../../providers/declarations/pod";
 import { waitFor } from "../../runtime/waiting";
 import { recordDeclarations, valueIn } from "../support/recording-mocks";
 
@@ -60,23 +61,7 @@ async function declare(name: string, entrance: Entrance | undefined, gateway: Ga
   return { recording, url, container };
 }
 
-const pod = {
-  image: "registry/comfyui:1",
-  agentImage: "node",
-  gpu: { resource: "nvidia.com/gpu", count: 1 },
-  resources: { requests: {}, limits: {} },
-  nodeSelector: {},
-  tolerations: [],
-  storage: "50Gi",
-  nodeCache: null,
-  models: null,
-  serviceAccount: null,
-  storeCredentials: null,
-  imagePullSecrets: [],
-  priorityClass: null,
-  runtimeClass: null,
-  user: 1000,
-};
+const pod = podSettings({ image: "registry/comfyui:1", agentImage: "node", tolerations: [] }, {});
 
 const labels = (name: string) => ({
   "app.kubernetes.io/name": "comfyui",

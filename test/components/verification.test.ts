@@ -4,27 +4,11 @@ import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, expect, test } from "vitest";
 import { commandLine } from "../../components/verification";
 import { fixed, kubernetes, local, OnlineService, type OnlineServiceArgs } from "../../index";
-import type { PodSettings } from "../../runtime/deployment";
+import { podSettings } from "../../providers/declarations/pod";
 import { waitFor } from "../../runtime/waiting";
 import { recordDeclarations, secret } from "../support/recording-mocks";
 
-const settings: PodSettings = {
-  image: "registry/comfyui:1",
-  agentImage: "docker.io/library/node:24-slim",
-  gpu: { resource: "nvidia.com/gpu", count: 1 },
-  resources: { requests: {}, limits: {} },
-  nodeSelector: {},
-  tolerations: [],
-  storage: "50Gi",
-  nodeCache: null,
-  models: null,
-  serviceAccount: null,
-  storeCredentials: null,
-  imagePullSecrets: [],
-  priorityClass: null,
-  runtimeClass: null,
-  user: 1000,
-};
+const settings = podSettings({ image: "registry/comfyui:1", tolerations: [] }, {});
 
 const recording = recordDeclarations({
   Gateway: { url: "http://127.0.0.1:20001" },
