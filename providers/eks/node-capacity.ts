@@ -11,7 +11,7 @@ import {
   scaleUp,
   trim,
 } from "../../runtime/eks";
-import type { ServiceRecords } from "../../runtime/kubernetes";
+import { type ServiceRecords, trafficAfterFailure } from "../../runtime/kubernetes";
 import type { Problem } from "../../runtime/problems";
 import { durationSchema } from "../../runtime/units";
 import type { Context } from "../context";
@@ -142,12 +142,7 @@ async function fail(
     if (served) await trim(group, { ...context, cluster, service, release, nodes: 0 });
     else await giveBack(group, context);
     const serving = (await records.target()).release;
-    const consequence =
-      serving === null
-        ? "the service has no release that serves"
-        : serving === release
-          ? "what of it runs goes on serving"
-          : `traffic stays on ${serving}`;
+    const consequence = trafficAfterFailure(serving, release, "what of it runs");
     return new Error(`${told}; ${consequence}`, { cause });
   } catch (second) {
     const left = `what there is of node group ${nodeGroup.nodeGroup} could not be given back and stays: ${(second as Error).message}`;

@@ -35,9 +35,14 @@ export async function failRelease(
       await scale(records.cluster, objectNames(records.service).release(release), 0);
       await giveBack(nodes);
     }
-    if (serving === null) return "the service has no release that serves";
-    return serving === release ? "what of it is proven goes on serving" : `traffic stays on ${serving}`;
+    return trafficAfterFailure(serving, release, "what of it is proven");
   } catch (error) {
     return `its instances, or nodes of its own, could not be taken away and stay: ${(error as Error).message}`;
   }
+}
+
+/** What the failure of a release means for users. `staying`: what goes on serving where it is the one that serves. */
+export function trafficAfterFailure(serving: string | null, release: string, staying: string): string {
+  if (serving === null) return "the service has no release that serves";
+  return serving === release ? `${staying} goes on serving` : `traffic stays on ${serving}`;
 }

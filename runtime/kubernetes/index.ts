@@ -6,7 +6,7 @@ export { ConflictError } from "./config-map-value";
 export { type Cluster, type ClusterAddress, clusterName, connectCluster } from "./connection";
 export { deploymentOf, scale } from "./deployments";
 export { DrainRefusedError, drainRelease } from "./draining";
-export { failRelease } from "./fail-release";
+export { failRelease, trafficAfterFailure } from "./fail-release";
 export { orNull, reasonOf, statusOf } from "./failure";
 export { GatewayStatusWatch } from "./gateway-status";
 export { isKubeconfigContent } from "./kubeconfig-content";
